@@ -1,1 +1,7 @@
-//! reservd.
+//! reservd: SCSI persistent reservations for virtual machines on shared LUNs.
+//!
+//! See ARCHITECTURE.md for the map. In short: [`scsi`] is pure and knows the
+//! standard, the other modules bring its commands to real logical units.
+
+pub mod device;
+pub mod scsi;
