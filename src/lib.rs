@@ -4,4 +4,6 @@
 //! standard, the other modules bring its commands to real logical units.
 
 pub mod device;
+pub mod protocol;
 pub mod scsi;
+pub mod sys;

@@ -5,6 +5,8 @@
 //! unit answered ([`Outcome`]), the command never left
 //! ([`TransportError::NotSent`]), or nobody knows ([`TransportError::Unknown`]).
 
+pub mod identity;
+pub mod sg;
 pub mod sim;
 
 use crate::scsi::{Outcome, SenseCode};
