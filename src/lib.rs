@@ -3,7 +3,17 @@
 //! See ARCHITECTURE.md for the map. In short: [`scsi`] is pure and knows the
 //! standard, the other modules bring its commands to real logical units.
 
+pub mod config;
+pub mod daemon;
 pub mod device;
+pub mod engine;
+pub mod logging;
+pub mod lun;
+pub mod pidfile;
+pub mod privileges;
 pub mod protocol;
 pub mod scsi;
+pub mod server;
+pub mod simulation;
+pub mod socket;
 pub mod sys;

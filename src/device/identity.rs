@@ -21,6 +21,23 @@ pub struct DeviceNumber {
     pub minor: u32,
 }
 
+impl DeviceNumber {
+    /// The number of an open block device; `None` for anything else.
+    pub fn of_block(file: BorrowedFd<'_>) -> Option<Self> {
+        let stat = fstat(file).ok()?;
+        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        (kind == SFlag::S_IFBLK).then(|| DeviceNumber::from_raw(stat.st_rdev))
+    }
+
+    fn from_raw(number: u64) -> Self {
+        // Linux device numbers have 12 and 20 bits.
+        DeviceNumber {
+            major: major(number) as u32,
+            minor: minor(number) as u32,
+        }
+    }
+}
+
 impl fmt::Display for DeviceNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.major, self.minor)
@@ -99,10 +116,11 @@ pub struct Identity {
 }
 
 /// Kinds of devices served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A SCSI disk or its sg node: one nexus, the descriptor itself.
-    Scsi,
+    /// A SCSI disk or its sg node: one nexus, the descriptor itself, known by
+    /// its host, channel, target and LUN.
+    Scsi(String),
     /// A dm-multipath map with this device number.
     Multipath(DeviceNumber),
 }
@@ -165,10 +183,7 @@ impl SysFs {
     /// [`Refusal`] for everything that is not served.
     pub fn identify(&self, file: BorrowedFd<'_>) -> Result<Identity, Refusal> {
         let stat = fstat(file).map_err(|_| Refusal::NotADevice)?;
-        let number = DeviceNumber {
-            major: major(stat.st_rdev) as u32,
-            minor: minor(stat.st_rdev) as u32,
-        };
+        let number = DeviceNumber::from_raw(stat.st_rdev);
         match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
             SFlag::S_IFBLK => self.identify_block(number),
             SFlag::S_IFCHR if number.major == SG_MAJOR => {
@@ -204,15 +219,16 @@ impl SysFs {
         if !DISK_TYPES.contains(&kind.as_str()) {
             return None;
         }
+        let hctl = link_name(&device)?;
         let wwid = match read(&device.join("wwid")) {
             Some(text) if !text.is_empty() => Wwid::from_sysfs(&text),
             // Without a name of its own the unit is only known by its address.
-            _ => Wwid::new(format!("hctl:{}", link_name(&device)?)),
+            _ => Wwid::new(format!("hctl:{hctl}")),
         };
         Some(Identity {
             wwid,
             name: link_name(folder)?,
-            kind: Kind::Scsi,
+            kind: Kind::Scsi(hctl),
         })
     }
 
@@ -345,7 +361,7 @@ mod tests {
             .identify_block(DeviceNumber { major: 8, minor: 0 })
             .unwrap();
         assert_eq!(plain.wwid, identity.wwid, "one LUN, one owner");
-        assert_eq!(plain.kind, Kind::Scsi);
+        assert_eq!(plain.kind, Kind::Scsi("2:0:1:0".into()));
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! A nexus that is a device node: SG_IO, and what its result means.
 
+use super::identity::{DeviceNumber, PathDevice, Preference};
 use super::{Answer, Nexus, Transfer, TransportError};
 use crate::scsi::{Outcome, Sense, SenseCode, Status};
 use crate::sys::sg::{self, Data, Report};
 use nix::errno::Errno;
-use std::os::fd::{AsFd, OwnedFd};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-/// A SCSI disk or sg node, by an open descriptor.
+/// A SCSI disk or sg node that somebody opened for us.
 #[derive(Debug)]
 pub struct SgNexus(OwnedFd);
 
@@ -25,17 +29,80 @@ impl Nexus for SgNexus {
         data: Transfer<'_>,
         timeout: Duration,
     ) -> Result<Outcome, TransportError> {
-        let device = self.0.as_fd();
-        match data {
-            Transfer::None => interpret(sg::execute(device, cdb, Data::None, timeout), vec![]),
-            Transfer::Out(bytes) => {
-                interpret(sg::execute(device, cdb, Data::Out(bytes), timeout), vec![])
+        execute(self.0.as_fd(), cdb, data, timeout)
+    }
+}
+
+/// A SCSI disk of this host, opened when it is first used: opening waits while
+/// the kernel recovers from errors on it.
+#[derive(Debug)]
+pub struct DiskNexus {
+    disk: PathDevice,
+    opened: OnceLock<OwnedFd>,
+}
+
+impl DiskNexus {
+    /// The disk with this name and number.
+    pub fn new(disk: PathDevice) -> Self {
+        DiskNexus {
+            disk,
+            opened: OnceLock::new(),
+        }
+    }
+
+    /// Opens the node for reading only, so that closing it makes udev do
+    /// nothing, and checks that it is the device it should be.
+    fn open(&self) -> Result<OwnedFd, TransportError> {
+        let unreachable = TransportError::not_sent(SenseCode::NO_RESPONSE_TO_SELECTION);
+        if self.disk.preference == Preference::Offline {
+            return Err(unreachable);
+        }
+        let node = format!("/dev/{}", self.disk.name.replace('!', "/"));
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = nix::fcntl::open(node.as_str(), flags, Mode::empty()).map_err(|error| {
+            tracing::debug!(node, %error, "path not opened");
+            unreachable
+        })?;
+        match DeviceNumber::of_block(file.as_fd()) {
+            Some(number) if number == self.disk.number => Ok(file),
+            _ => Err(unreachable),
+        }
+    }
+}
+
+impl Nexus for DiskNexus {
+    fn execute(
+        &self,
+        cdb: &[u8],
+        data: Transfer<'_>,
+        timeout: Duration,
+    ) -> Result<Outcome, TransportError> {
+        let device = match self.opened.get() {
+            Some(device) => device,
+            None => {
+                let device = self.open()?;
+                self.opened.get_or_init(|| device)
             }
-            Transfer::In(length) => {
-                let mut buffer = vec![0; length];
-                let result = sg::execute(device, cdb, Data::In(&mut buffer), timeout);
-                interpret(result, buffer)
-            }
+        };
+        execute(device.as_fd(), cdb, data, timeout)
+    }
+}
+
+fn execute(
+    device: BorrowedFd<'_>,
+    cdb: &[u8],
+    data: Transfer<'_>,
+    timeout: Duration,
+) -> Result<Outcome, TransportError> {
+    match data {
+        Transfer::None => interpret(sg::execute(device, cdb, Data::None, timeout), vec![]),
+        Transfer::Out(bytes) => {
+            interpret(sg::execute(device, cdb, Data::Out(bytes), timeout), vec![])
+        }
+        Transfer::In(length) => {
+            let mut buffer = vec![0; length];
+            let result = sg::execute(device, cdb, Data::In(&mut buffer), timeout);
+            interpret(result, buffer)
         }
     }
 }
@@ -43,7 +110,13 @@ impl Nexus for SgNexus {
 /// What the kernel's report means. GOOD comes out only where host and driver
 /// had nothing to say and the status byte is GOOD.
 fn interpret(result: Result<Report, Errno>, mut data: Vec<u8>) -> Result<Outcome, TransportError> {
-    let report = result.map_err(refused)?;
+    let report = match result {
+        Ok(report) => report,
+        // Statuses that older kernels return as an errno.
+        Err(Errno::EBADE) => return Ok(Outcome::conflict()),
+        Err(Errno::EDOM) => return Ok(Outcome::status(Status::TaskSetFull)),
+        Err(errno) => return Err(refused(errno)),
+    };
     if report.host_status != 0 {
         return host(report.host_status);
     }
@@ -153,8 +226,9 @@ mod tests {
     #[test]
     fn no_errno_becomes_good() {
         for errno in 1..200 {
-            let error = interpret(Err(Errno::from_raw(errno)), vec![]).unwrap_err();
-            assert!(!error.answer().is_good());
+            let result = interpret(Err(Errno::from_raw(errno)), vec![]);
+            let outcome = result.unwrap_or_else(TransportError::answer);
+            assert!(!outcome.is_good(), "errno {errno}");
         }
     }
 

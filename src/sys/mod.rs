@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod activation;
 pub mod dm;
 pub mod fdpass;
 pub mod file;

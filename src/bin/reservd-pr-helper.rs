@@ -1,0 +1,133 @@
+//! Takes the place of qemu-pr-helper, with its command line.
+
+use clap::Parser;
+use reservd::config::Config;
+use reservd::daemon::{self, Setup};
+use reservd::pidfile::PidFile;
+use reservd::privileges::{self, Identity};
+use reservd::socket::BoundSocket;
+use reservd::sys::activation::inherited_sockets;
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Persistent reservation helper for QEMU
+#[derive(Debug, Parser)]
+#[command(name = "reservd-pr-helper", version, disable_version_flag = true)]
+struct Arguments {
+    /// Print the version.
+    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+    /// Run in the background.
+    #[arg(short, long)]
+    daemon: bool,
+    /// Pid file.
+    #[arg(short = 'f', long, value_name = "PATH")]
+    pidfile: Option<PathBuf>,
+    /// Socket to listen on.
+    #[arg(short = 'k', long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Accepted for compatibility; there is no such tracing here.
+    #[arg(short = 'T', long, value_name = "SPEC")]
+    trace: Option<String>,
+    /// Become this user.
+    #[arg(short, long)]
+    user: Option<String>,
+    /// Become this group.
+    #[arg(short, long)]
+    group: Option<String>,
+    /// Log more; may be repeated.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Log errors only.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Ignored, as the old helper does.
+    #[arg(hide = true)]
+    rest: Vec<String>,
+}
+
+const DEFAULT_SOCKET: &str = "/var/run/qemu-pr-helper.sock";
+const DEFAULT_PIDFILE: &str = "/var/run/qemu-pr-helper.pid";
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let failed = error.use_stderr();
+            // Standard error may be a closed pipe.
+            let _ = error.print();
+            return if failed {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let level = match (arguments.quiet, arguments.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, _) => "debug",
+    };
+    reservd::logging::start(level, "reservd-pr-helper");
+    match start(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "reservd-pr-helper: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> anyhow::Result<()> {
+    use anyhow::{Context, bail};
+    if arguments.trace.is_some() {
+        tracing::warn!("-T has no effect");
+    }
+    let mut inherited = inherited_sockets().context("sockets from the service manager")?;
+    let (listener, bound) = match (inherited.pop(), &arguments.socket) {
+        (Some(_), Some(_)) => bail!("a socket path and socket activation exclude each other"),
+        (Some(_), None) if !inherited.is_empty() => bail!("more than one socket was passed"),
+        (Some((socket, _name)), None) => {
+            let listener = UnixListener::from(socket);
+            listener.set_nonblocking(true)?;
+            (listener, None)
+        }
+        (None, path) => {
+            let path = path.clone().unwrap_or_else(|| DEFAULT_SOCKET.into());
+            if !path.is_absolute() {
+                bail!("socket path must be absolute");
+            }
+            let bound = BoundSocket::bind(&path, None)
+                .with_context(|| format!("socket {}", path.display()))?;
+            (bound.listener.try_clone()?, Some(bound))
+        }
+    };
+    if arguments.daemon {
+        nix::unistd::daemon(false, false).context("going to the background")?;
+    }
+    let pidfile = match (arguments.pidfile, arguments.daemon) {
+        (None, false) => None,
+        (path, _) => {
+            let path = path.unwrap_or_else(|| DEFAULT_PIDFILE.into());
+            let file = PidFile::create(&path);
+            Some(file.with_context(|| format!("pid file {}", path.display()))?)
+        }
+    };
+    privileges::drop_to(&Identity {
+        user: arguments.user,
+        group: arguments.group,
+    })
+    .context("giving up privileges")?;
+    daemon::run(Setup {
+        config: Config::default(),
+        config_path: None,
+        listeners: vec![listener],
+        // libvirt's NOTIFY_SOCKET, where there is one, is not ours.
+        notify: false,
+    })?;
+    drop((pidfile, bound));
+    Ok(())
+}

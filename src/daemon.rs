@@ -1,0 +1,135 @@
+//! The one place that knows all parts: start order, signals, reload, shutdown.
+
+use crate::config::{Config, Simulator};
+use crate::device::identity::SysFs;
+use crate::lun::registry::Registry;
+use crate::server::Service;
+use crate::simulation;
+use sd_notify::NotifyState;
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Threads for blocking ioctls, at most. Each path holds a few of them at the
+/// worst, see `engine::path`.
+const BLOCKING_THREADS: usize = 4096;
+/// Their stacks hold little more than an ioctl.
+const STACK: usize = 256 * 1024;
+/// After the last command ended, the process does not wait for hung ioctls.
+const DRAIN: Duration = Duration::from_millis(100);
+
+/// What a daemon is started with.
+#[derive(Debug)]
+pub struct Setup {
+    /// Its settings.
+    pub config: Config,
+    /// Where to read them again on SIGHUP.
+    pub config_path: Option<PathBuf>,
+    /// Sockets for QEMU, non-blocking.
+    pub listeners: Vec<UnixListener>,
+    /// Talk to the service manager.
+    pub notify: bool,
+}
+
+/// Serves until SIGTERM or SIGINT; then ends what is in flight. A second one
+/// ends the process at once.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn run(setup: Setup) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_stack_size(STACK)
+        .build()?;
+    let result = runtime.block_on(serve(setup));
+    runtime.shutdown_timeout(DRAIN);
+    result
+}
+
+async fn serve(setup: Setup) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+
+    let mut registry = Registry::new(sysfs());
+    let _simulation = match &setup.config.simulator {
+        Some(simulator) => Some(simulate(simulator, &mut registry)?),
+        None => None,
+    };
+    let service = Arc::new(Service::new(
+        registry,
+        setup.config.commands.deadline,
+        setup.config.helper.max_connections,
+    ));
+    let (stop, stopping) = watch::channel(false);
+    let mut servers = tokio::task::JoinSet::new();
+    for listener in setup.listeners {
+        let listener = tokio::net::UnixListener::from_std(listener)?;
+        servers.spawn(Arc::clone(&service).serve(listener, stopping.clone()));
+    }
+    let tell = |states: &[NotifyState<'_>]| {
+        if setup.notify {
+            // Without a service manager there is nobody to tell.
+            let _ = sd_notify::notify(states);
+        }
+    };
+    tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                if let Ok(now) = NotifyState::monotonic_usec_now() {
+                    tell(&[NotifyState::Reloading, now]);
+                }
+                reload(&setup.config_path, &service);
+                tell(&[NotifyState::Ready]);
+            }
+        }
+    }
+    tell(&[NotifyState::Stopping]);
+    tracing::info!("stopping; commands in flight are finished first");
+    // Nobody else holds the receiver when all servers have ended already.
+    let _ = stop.send(true);
+    tokio::select! {
+        () = async { while servers.join_next().await.is_some() {} } => {}
+        _ = terminate.recv() => tracing::warn!("stopped at once"),
+        _ = interrupt.recv() => tracing::warn!("stopped at once"),
+    }
+    Ok(())
+}
+
+/// Takes new settings over, all or none.
+fn reload(path: &Option<PathBuf>, service: &Service) {
+    let Some(path) = path else {
+        tracing::info!("nothing to reload: no configuration file in use");
+        return;
+    };
+    match Config::load(path) {
+        Ok(config) => {
+            service.set_deadline(config.commands.deadline);
+            tracing::info!(path = %path.display(), "configuration reloaded");
+        }
+        Err(error) => tracing::error!(%error, "configuration not reloaded; the old one stays"),
+    }
+}
+
+/// The kernel's sysfs, or one that a test or a container puts elsewhere.
+fn sysfs() -> SysFs {
+    match std::env::var_os("RESERVD_SYSFS_ROOT") {
+        Some(root) => SysFs::new(root),
+        None => SysFs::default(),
+    }
+}
+
+fn simulate(simulator: &Simulator, registry: &mut Registry) -> io::Result<simulation::Files> {
+    tracing::warn!(directory = %simulator.directory.display(), "simulating logical units");
+    simulation::start(simulator, registry)
+}

@@ -1,0 +1,11 @@
+//! How a command reaches a logical unit that has several paths.
+//!
+//! [`read`] serves PERSISTENT RESERVE IN from one live path. [`direct`] brings
+//! PERSISTENT RESERVE OUT to every path it concerns, so that the host as a whole
+//! behaves like one initiator.
+
+pub mod direct;
+pub mod path;
+pub mod read;
+
+pub use path::{Gates, Late, Path};

@@ -1,0 +1,293 @@
+//! One logical unit: its queue of writes and its side road for reads.
+
+use super::route::{Route, Source};
+use super::state::LunState;
+use crate::device::TransportError;
+use crate::device::identity::Wwid;
+use crate::engine::direct::Direct;
+use crate::engine::{Gates, Late, Path, read};
+use crate::scsi::{Cdb, OutAction, Outcome, PrIn, PrOut, SenseCode};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// Writes waiting for one unit. Clients have one command each in flight, so
+/// only a crowd of them fills it; the rest waits outside, within its deadline.
+const INBOX: usize = 64;
+/// How often a path that owes a key is tried.
+const DEBT_PERIOD: Duration = Duration::from_secs(1);
+/// Time for one round of such tries.
+const DEBT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A PERSISTENT RESERVE OUT on its way.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// Parsed.
+    pub command: PrOut,
+    /// As the client sent it.
+    pub cdb: Cdb,
+    /// As the client sent it.
+    pub parameters: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Order {
+    write: Write,
+    route: Route,
+    until: Instant,
+    reply: oneshot::Sender<Outcome>,
+}
+
+/// A logical unit, for those who send it commands.
+#[derive(Debug)]
+pub struct Lun {
+    wwid: Wwid,
+    inbox: mpsc::Sender<Order>,
+    shared: Arc<Shared>,
+}
+
+/// What the actor and the readers have in common.
+#[derive(Debug)]
+struct Shared {
+    gates: Gates,
+    late: mpsc::UnboundedSender<Late>,
+    paths: Mutex<HashMap<String, Arc<[Path]>>>,
+    preferred: AtomicUsize,
+}
+
+impl Shared {
+    fn cached(&self, source: &Source) -> Option<Arc<[Path]>> {
+        let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        paths.get(&source.key()).cloned()
+    }
+
+    /// Looks at the paths anew. Only sysfs is read, which does not wait for
+    /// devices.
+    fn refresh(&self, source: &Source) -> Arc<[Path]> {
+        let found = source.paths(&self.gates, &self.late);
+        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        paths.insert(source.key(), Arc::clone(&found));
+        found
+    }
+}
+
+impl Lun {
+    /// Starts the actor of a unit; it ends when this is dropped. Must be called
+    /// on a tokio runtime.
+    pub fn start(wwid: Wwid) -> Self {
+        let (inbox, orders) = mpsc::channel(INBOX);
+        let (late, lates) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            gates: Gates::default(),
+            late,
+            paths: Mutex::default(),
+            preferred: AtomicUsize::new(0),
+        });
+        let actor = Actor {
+            wwid: wwid.clone(),
+            shared: Arc::clone(&shared),
+            state: LunState::default(),
+            source: None,
+        };
+        tokio::spawn(actor.run(orders, lates));
+        Lun {
+            wwid,
+            inbox,
+            shared,
+        }
+    }
+
+    /// The unit's name.
+    pub fn wwid(&self) -> &Wwid {
+        &self.wwid
+    }
+
+    /// Runs a PERSISTENT RESERVE IN. Answers by `until`.
+    pub async fn read(&self, route: &Route, command: PrIn, until: Instant) -> Outcome {
+        let answer = async {
+            match route {
+                Route::Single(id, nexus) => {
+                    let path = self.single(id, nexus);
+                    path.read(command, until)
+                        .await
+                        .unwrap_or_else(TransportError::answer)
+                }
+                Route::Multipath(source) => self.read_map(source, command, until).await,
+            }
+        };
+        in_time(answer, until).await
+    }
+
+    /// Runs a PERSISTENT RESERVE OUT in its turn. Answers by `until`; a command
+    /// that takes longer runs to its end all the same.
+    pub async fn write(&self, route: Route, write: Write, until: Instant) -> Outcome {
+        let (reply, answer) = oneshot::channel();
+        let order = Order {
+            write,
+            route,
+            until,
+            reply,
+        };
+        match timeout_at(until, self.inbox.send(order)).await {
+            Ok(Ok(())) => {}
+            // The actor lives as long as its inbox.
+            Ok(Err(_)) => return Outcome::check(SenseCode::IO_PROCESS_TERMINATED),
+            Err(_) => return Outcome::check(SenseCode::TIMEOUT_BEFORE_PROCESSING),
+        }
+        let answer = async {
+            answer
+                .await
+                .unwrap_or_else(|_| Outcome::check(SenseCode::IO_PROCESS_TERMINATED))
+        };
+        in_time(answer, until).await
+    }
+
+    fn single(&self, id: &super::state::PathId, nexus: &Arc<dyn crate::device::Nexus>) -> Path {
+        Path::new(
+            id.clone(),
+            Arc::clone(nexus),
+            &self.shared.gates,
+            self.shared.late.clone(),
+        )
+    }
+
+    async fn read_map(&self, source: &Source, command: PrIn, until: Instant) -> Outcome {
+        let cached = self.shared.cached(source);
+        let fresh = cached.is_none();
+        let mut paths = cached.unwrap_or_else(|| self.shared.refresh(source));
+        let start = self.shared.preferred.load(Ordering::Relaxed);
+        let mut answer = read::read(&paths, start, command, until).await;
+        if answer.by.is_none() && !fresh {
+            paths = self.shared.refresh(source);
+            answer = read::read(&paths, 0, command, until).await;
+        }
+        if let Some(by) = answer.by {
+            self.shared.preferred.store(by, Ordering::Relaxed);
+            let event = answer.outcome.sense_code();
+            if event.is_some_and(SenseCode::is_reservation_event) {
+                // The client hears of it now; its other paths need not say so too.
+                tokio::spawn(async move {
+                    for (index, path) in paths.iter().enumerate() {
+                        if index != by {
+                            path.drain().await;
+                        }
+                    }
+                });
+            }
+        }
+        answer.outcome
+    }
+}
+
+async fn in_time(answer: impl Future<Output = Outcome>, until: Instant) -> Outcome {
+    timeout_at(until, answer)
+        .await
+        .unwrap_or_else(|_| Outcome::check(SenseCode::TIMEOUT_DURING_PROCESSING))
+}
+
+/// The one owner of a unit's state.
+#[derive(Debug)]
+struct Actor {
+    wwid: Wwid,
+    shared: Arc<Shared>,
+    state: LunState,
+    /// Where the paths were last found, to look for those that owe a key.
+    source: Option<Source>,
+}
+
+impl Actor {
+    async fn run(
+        mut self,
+        mut orders: mpsc::Receiver<Order>,
+        mut lates: mpsc::UnboundedReceiver<Late>,
+    ) {
+        loop {
+            let in_debt = !self.state.owed().is_empty();
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => self.serve(order).await,
+                    None => return,
+                },
+                Some(late) = lates.recv() => Direct::late(&mut self.state, &late),
+                () = sleep(DEBT_PERIOD), if in_debt => self.settle_debts().await,
+            }
+        }
+    }
+
+    async fn serve(&mut self, order: Order) {
+        let started = Instant::now();
+        let outcome = if started >= order.until {
+            Outcome::check(SenseCode::TIMEOUT_BEFORE_PROCESSING)
+        } else {
+            self.execute(&order).await
+        };
+        let parameters = &order.write.command.parameters;
+        tracing::info!(
+            wwid = %self.wwid,
+            action = %order.write.command.action,
+            key = %parameters.key,
+            service_action_key = %parameters.service_action_key,
+            scope_type = order.write.command.scope_type.0,
+            status = %outcome,
+            micros = started.elapsed().as_micros() as u64,
+            "persistent reserve out"
+        );
+        // A client that gave up hears nothing; the state is up to date anyway.
+        let _ = order.reply.send(outcome);
+    }
+
+    async fn execute(&mut self, order: &Order) -> Outcome {
+        let command = &order.write.command;
+        match &order.route {
+            Route::Single(id, nexus) => {
+                let path = Path::new(
+                    id.clone(),
+                    Arc::clone(nexus),
+                    &self.shared.gates,
+                    self.shared.late.clone(),
+                );
+                let outcome = path
+                    .write_verbatim(
+                        command,
+                        order.write.cdb.as_device_bytes(),
+                        order.write.parameters.clone(),
+                        order.until,
+                    )
+                    .await
+                    .unwrap_or_else(TransportError::answer);
+                if outcome.is_good() && command.action == OutAction::Clear {
+                    self.state.cleared();
+                }
+                outcome
+            }
+            Route::Multipath(source) => {
+                let paths = self.shared.refresh(source);
+                self.source = Some(source.clone());
+                let mut engine = Direct {
+                    paths: &paths,
+                    state: &mut self.state,
+                    until: order.until,
+                    map: source.map(),
+                };
+                engine.run(command).await
+            }
+        }
+    }
+
+    async fn settle_debts(&mut self) {
+        let Some(source) = self.source.clone() else {
+            return;
+        };
+        let paths = self.shared.refresh(&source);
+        let mut engine = Direct {
+            paths: &paths,
+            state: &mut self.state,
+            until: Instant::now() + DEBT_PATIENCE,
+            map: source.map(),
+        };
+        engine.settle_debts().await;
+    }
+}

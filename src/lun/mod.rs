@@ -1,0 +1,11 @@
+//! Logical units as this host uses them: one owner each.
+//!
+//! Every logical unit, known by its WWID, has one [`actor`] through which all
+//! PERSISTENT RESERVE OUT commands of this host go, one after another. Reads do
+//! not wait for it. Units know nothing of each other, so one that hangs delays
+//! nobody else.
+
+pub mod actor;
+pub mod registry;
+pub mod route;
+pub mod state;

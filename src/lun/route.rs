@@ -1,0 +1,68 @@
+//! Which nexuses a client's device stands for.
+
+use super::state::PathId;
+use crate::device::Nexus;
+use crate::device::identity::{DeviceNumber, SysFs};
+use crate::device::sg::DiskNexus;
+use crate::engine::{Gates, Late, Path};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// A fixed set of paths: those of a simulated host.
+pub type FixedPaths = Arc<[(PathId, Arc<dyn Nexus>)]>;
+
+/// The device a client named, as paths to its logical unit.
+#[derive(Debug, Clone)]
+pub enum Route {
+    /// One nexus, whose answers the client gets as they are.
+    Single(PathId, Arc<dyn Nexus>),
+    /// Several nexuses that act as one initiator.
+    Multipath(Source),
+}
+
+/// Where the paths of a map are found.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// In sysfs, below this device-mapper device.
+    Map(SysFs, DeviceNumber),
+    /// Nowhere: they never change.
+    Fixed(String, FixedPaths),
+}
+
+impl Source {
+    /// What tells this source from others of the same unit.
+    pub fn key(&self) -> String {
+        match self {
+            Source::Map(_, number) => number.to_string(),
+            Source::Fixed(name, _) => name.clone(),
+        }
+    }
+
+    /// The map to hold still, where there is one.
+    pub fn map(&self) -> Option<DeviceNumber> {
+        match self {
+            Source::Map(_, number) => Some(*number),
+            Source::Fixed(..) => None,
+        }
+    }
+
+    /// The paths as they are now, the most promising first.
+    pub fn paths(&self, gates: &Gates, late: &mpsc::UnboundedSender<Late>) -> Arc<[Path]> {
+        let path = |id, nexus| Path::new(id, nexus, gates, late.clone());
+        match self {
+            Source::Map(sysfs, number) => sysfs
+                .paths_of(*number)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|disk| {
+                    let id = PathId(disk.hctl.clone());
+                    path(id, Arc::new(DiskNexus::new(disk)) as Arc<dyn Nexus>)
+                })
+                .collect(),
+            Source::Fixed(_, paths) => paths
+                .iter()
+                .map(|(id, nexus)| path(id.clone(), Arc::clone(nexus)))
+                .collect(),
+        }
+    }
+}

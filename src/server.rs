@@ -1,0 +1,241 @@
+//! The helper socket: one task for each connection.
+//!
+//! A session ends when the client leaves or breaks the protocol, and for no
+//! other reason: QEMU takes a lost connection for a lost helper. Everything
+//! else is answered with sense.
+
+use crate::device::identity::Refusal;
+use crate::lun::actor::Write;
+use crate::lun::registry::Registry;
+use crate::protocol::codec::{Decoder, Request, Violation, encode_reply, greeting};
+use crate::scsi::cdb::Direction;
+use crate::scsi::{Cdb, Command, Outcome, SenseCode};
+use crate::sys::{fdpass, file};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+/// A client that stops in the middle of a request is given up after this.
+/// Between requests it may be silent for ever.
+const HALF_REQUEST: Duration = Duration::from_secs(10);
+/// Pause when the process is out of descriptors.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// What sessions need, and the bounds they keep.
+#[derive(Debug)]
+pub struct Service {
+    /// Where devices are found.
+    pub registry: Registry,
+    deadline: AtomicU64,
+    /// Connections at a time; more wait to be accepted.
+    pub connections: Arc<Semaphore>,
+    violations: RateLimit,
+}
+
+impl Service {
+    /// A service with these bounds.
+    pub fn new(registry: Registry, deadline: Duration, connections: usize) -> Self {
+        Service {
+            registry,
+            deadline: AtomicU64::new(deadline.as_millis() as u64),
+            connections: Arc::new(Semaphore::new(connections)),
+            violations: RateLimit::default(),
+        }
+    }
+
+    /// Every request that starts from now on is answered within this.
+    pub fn set_deadline(&self, deadline: Duration) {
+        self.deadline
+            .store(deadline.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Accepts clients until `stop` turns true, then lets commands in flight
+    /// end, each within its deadline.
+    pub async fn serve(self: Arc<Self>, listener: UnixListener, mut stop: watch::Receiver<bool>) {
+        let mut sessions = JoinSet::new();
+        let mut number = 0u64;
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.accept(&listener) => accepted,
+                _ = stop.wait_for(|stop| *stop) => break,
+                Some(_) = sessions.join_next() => continue,
+            };
+            let (stream, permit) = accepted;
+            number += 1;
+            let (service, stop, session) = (Arc::clone(&self), stop.clone(), number);
+            sessions.spawn(async move {
+                service.session(stream, session, stop).await;
+                drop(permit);
+            });
+        }
+        drop(listener);
+        while sessions.join_next().await.is_some() {}
+    }
+
+    async fn accept(
+        &self,
+        listener: &UnixListener,
+    ) -> (UnixStream, tokio::sync::OwnedSemaphorePermit) {
+        loop {
+            let permit = Arc::clone(&self.connections).acquire_owned().await;
+            let Ok(permit) = permit else {
+                // Never closed; but if it were, nobody could be served.
+                std::future::pending::<()>().await;
+                continue;
+            };
+            match listener.accept().await {
+                Ok((stream, _)) => return (stream, permit),
+                Err(error) => {
+                    if self.violations.allow() {
+                        tracing::warn!(%error, "client not accepted");
+                    }
+                    sleep(EXHAUSTED).await;
+                }
+            }
+        }
+    }
+
+    async fn session(&self, stream: UnixStream, session: u64, stop: watch::Receiver<bool>) {
+        let peer = stream.peer_cred().ok();
+        let pid = peer.as_ref().and_then(tokio::net::unix::UCred::pid);
+        let uid = peer.as_ref().map(tokio::net::unix::UCred::uid);
+        tracing::debug!(session, pid, uid, "client connected");
+        let end = self.converse(stream, stop).await;
+        match &end {
+            Err(SessionError::Violation(_) | SessionError::Stalled) => {
+                if self.violations.allow() {
+                    let error = end.as_ref().err().map(ToString::to_string);
+                    tracing::warn!(session, pid, uid, error, "connection closed");
+                }
+            }
+            Err(SessionError::Io(error)) => tracing::debug!(session, pid, %error, "client lost"),
+            Ok(()) => tracing::debug!(session, pid, "client left"),
+        }
+    }
+
+    async fn converse(
+        &self,
+        mut stream: UnixStream,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), SessionError> {
+        stream.write_all(&greeting()).await?;
+        let mut decoder = Decoder::default();
+        loop {
+            let request = tokio::select! {
+                biased;
+                request = receive(&stream, &mut decoder) => request?,
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            };
+            let Some(Request {
+                cdb,
+                parameters,
+                device,
+            }) = request
+            else {
+                return Ok(());
+            };
+            let outcome = self.answer(cdb, parameters, device).await;
+            stream.write_all(&encode_reply(&cdb, &outcome)).await?;
+        }
+    }
+
+    /// The outcome of one request; always there within the deadline.
+    async fn answer(&self, cdb: Cdb, parameters: Vec<u8>, device: OwnedFd) -> Outcome {
+        let deadline = Duration::from_millis(self.deadline.load(Ordering::Relaxed));
+        let until = Instant::now() + deadline;
+        // A client that may only read the device may not change its reservations.
+        if cdb.direction() == Direction::Out && !file::is_writable(device.as_fd()).unwrap_or(false)
+        {
+            return Outcome::check(SenseCode::INVALID_OPCODE);
+        }
+        let target = match self.registry.resolve(device) {
+            Ok(target) => target,
+            Err(refusal) => return self.refuse(&refusal),
+        };
+        match cdb.command(&parameters) {
+            Ok(Command::In(command)) => target.lun.read(&target.route, command, until).await,
+            Ok(Command::Out(command)) => {
+                let write = Write {
+                    command,
+                    cdb,
+                    parameters,
+                };
+                target.lun.write(target.route, write, until).await
+            }
+            Err(code) => Outcome::check(code),
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Outcome {
+        if self.violations.allow() {
+            tracing::warn!(%refusal, "device refused");
+        }
+        Outcome::check(refusal.sense())
+    }
+}
+
+/// Why a session ended early.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("client {0}")]
+    Violation(#[from] Violation),
+    #[error("client stopped in the middle of a request")]
+    Stalled,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Reads up to the end of a request; `None` when the client has left.
+async fn receive(
+    stream: &UnixStream,
+    decoder: &mut Decoder<OwnedFd>,
+) -> Result<Option<Request<OwnedFd>>, SessionError> {
+    let mut buffer = [0; 1024];
+    loop {
+        let length = decoder.wanted().min(buffer.len());
+        let chunk = async {
+            let window = &mut buffer[..length];
+            stream
+                .async_io(Interest::READABLE, || {
+                    fdpass::receive(stream.as_fd(), window)
+                })
+                .await
+        };
+        let received = if decoder.is_idle() {
+            chunk.await?
+        } else {
+            timeout(HALF_REQUEST, chunk)
+                .await
+                .map_err(|_| SessionError::Stalled)??
+        };
+        if received.truncated {
+            return Err(Violation::ExtraDescriptor.into());
+        }
+        if received.length == 0 {
+            return Ok(None);
+        }
+        let request = decoder.feed(&buffer[..received.length], received.descriptors)?;
+        if request.is_some() {
+            return Ok(request);
+        }
+    }
+}
+
+/// Lets through one event a second, so that no client can flood the log.
+#[derive(Debug, Default)]
+struct RateLimit(AtomicU64);
+
+impl RateLimit {
+    fn allow(&self) -> bool {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+            .map_or(1, |time| time.tv_sec() as u64 + 1);
+        self.0.swap(now, Ordering::Relaxed) != now
+    }
+}
