@@ -8,6 +8,7 @@ mod access;
 mod attention;
 mod data;
 mod other_commands;
+mod random;
 mod register;
 mod reserve;
 
