@@ -7,6 +7,7 @@
 mod access;
 mod attention;
 mod data;
+mod fabric;
 mod other_commands;
 mod random;
 mod register;
