@@ -4,7 +4,7 @@ use crate::config::{Config, Simulator};
 use crate::device::identity::SysFs;
 use crate::lun::registry::Registry;
 use crate::server::Service;
-use crate::simulation;
+use crate::simulation::Simulation;
 use sd_notify::NotifyState;
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -129,7 +129,7 @@ fn sysfs() -> SysFs {
     }
 }
 
-fn simulate(simulator: &Simulator, registry: &mut Registry) -> io::Result<simulation::Files> {
+fn simulate(simulator: &Simulator, registry: &mut Registry) -> io::Result<Simulation> {
     tracing::warn!(directory = %simulator.directory.display(), "simulating logical units");
-    simulation::start(simulator, registry)
+    Simulation::start(simulator, registry)
 }
