@@ -14,7 +14,7 @@ console=$(mktemp)
 timeout --kill-after=5 "${GUEST_TIMEOUT:-300}" qemu-system-x86_64 -M pc -accel tcg -cpu qemu64 -m 160M \
     -nodefaults -no-user-config -display none -no-reboot \
     -kernel $lib/vmlinux -initrd $lib/l2.cpio \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check audit=0 rdinit=/init" \
+    -append "console=ttyS0 quiet panic=-1 lsm=none cryptomgr.notests mitigations=off nokaslr no_timer_check audit=0 rdinit=/init" \
     -chardev stdio,id=console,signal=off -serial chardev:console \
     -object "pr-manager-helper,id=pr0,path=$socket" \
     -blockdev "driver=host_device,node-name=disk,filename=$device,pr-manager=pr0,cache.direct=on" \

@@ -9,18 +9,18 @@ set -euo pipefail
 source /run/lab.env
 
 if [[ ${1:?number of maps, or undo} == undo ]]; then
-    dmsetup ls --target multipath | awk '/^many/ { print $1 }' | xargs -r -n 1 dmsetup remove
+    dmsetup ls --target multipath | awk '/^many/ { print $1 }' | xargs -r dmsetup remove --noudevrules --noudevsync
     exit
 fi
-# The property by which multipathd tells from the event that a device is a multipath map.
+# Without this property multipathd does not take the device for a multipath map.
 mkdir -p /run/udev/rules.d
-echo 'ENV{DM_NAME}=="many*", ENV{DM_UUID}=""' >/run/udev/rules.d/99-many-maps.rules
+echo 'ENV{DM_NAME}=="many*", ENV{DM_UUID}="", OPTIONS="nowatch"' >/run/udev/rules.d/99-many-maps.rules
 udevadm control --reload
 sectors=$(blockdev --getsz "$MAP")
 a=$(lsblk -dno MAJ:MIN "$PATH_A" | tr -d ' ')
 b=$(lsblk -dno MAJ:MIN "$PATH_B" | tr -d ' ')
+table="0 $sectors multipath 0 1 alua 1 1 service-time 0 2 1 $a 1 $b 1"
 for ((i = 1; i <= $1; i++)); do
-    dmsetup create "many$i" --uuid "mpath-$(printf '36001405%024x' $((0xabc0000 + i)))" --table \
-        "0 $sectors multipath 0 0 2 1 service-time 0 1 1 $a 1 service-time 0 1 1 $b 1"
+    dmsetup create "many$i" --noudevrules --noudevsync --table "$table" \
+        --uuid "mpath-$(printf '36001405%025x' $((0xabc0000 + i)))"
 done
-udevadm settle
