@@ -79,7 +79,7 @@ while kill -0 "$qemu" 2>/dev/null; do
     fi
     sleep 0.2
 done
-wait "$qemu" || failure=${failure:-"qemu exited with status $?"}
+wait "$qemu" 2>/dev/null || failure=${failure:-"qemu exited with status $?"}
 qemu=''
 wait "$tail" || true
 
