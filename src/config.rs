@@ -6,6 +6,9 @@ use serde::{Deserialize, Deserializer, de};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Where the helper's socket is unless the configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/reservd/pr-helper.sock";
+
 /// Everything `reservd.toml` may say; every part may be left out.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -34,7 +37,7 @@ pub struct Helper {
 impl Default for Helper {
     fn default() -> Self {
         Helper {
-            socket: "/run/reservd/pr-helper.sock".into(),
+            socket: DEFAULT_SOCKET.into(),
             mode: 0o660,
             max_connections: 1024,
         }
