@@ -125,7 +125,7 @@ fn a_parameter_list_of_another_length_is_not_sent() {
         shake_hands(stream);
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).unwrap();
-        assert_eq!(rest, []);
+        assert!(rest.is_empty());
     };
     with_helper(helper, |client| {
         let cdb = Cdb::pr_out(OutAction::Register, ScopeType(0), 24);
