@@ -3,6 +3,7 @@
 //! See ARCHITECTURE.md for the map. In short: [`scsi`] is pure and knows the
 //! standard, the other modules bring its commands to real logical units.
 
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;

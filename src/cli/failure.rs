@@ -1,0 +1,148 @@
+//! What went wrong, for people, for programs and as an exit code.
+
+use super::meaning;
+use crate::client::ClientError;
+use crate::scsi::{InAction, OutAction, Outcome};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::{fmt, io};
+
+/// The command that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// PERSISTENT RESERVE IN.
+    In(InAction),
+    /// PERSISTENT RESERVE OUT.
+    Out(OutAction),
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::In(action) => action.fmt(f),
+            Action::Out(action) => action.fmt(f),
+        }
+    }
+}
+
+/// Why a command line brought no result.
+#[derive(Debug)]
+pub enum Failure {
+    /// The device cannot be opened.
+    Device(PathBuf, io::Error),
+    /// The helper cannot be reached.
+    Connection(PathBuf, io::Error),
+    /// The connection failed in the middle of a command.
+    Lost(Action, io::Error),
+    /// The device's data makes no sense.
+    Malformed(Action),
+    /// The device, or the helper in its stead, answered with something other
+    /// than GOOD.
+    Answered(Action, Outcome),
+}
+
+impl Failure {
+    /// The failure of one command.
+    pub fn command(action: Action, error: ClientError) -> Self {
+        match error {
+            ClientError::Io(error) => Failure::Lost(action, error),
+            ClientError::Malformed(_) => Failure::Malformed(action),
+            ClientError::Answered(outcome) => Failure::Answered(action, outcome),
+        }
+    }
+
+    /// As `reservctl --help` lists them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Answered(_, outcome) if outcome.is_conflict() => 3,
+            Failure::Answered(..) => 4,
+            _ => 1,
+        }
+    }
+
+    /// What `--json` prints.
+    pub fn object(&self) -> FailureObject {
+        let error = match self {
+            Failure::Device(..) => "device",
+            Failure::Connection(..) => "connection",
+            Failure::Lost(..) => "lost",
+            Failure::Malformed(_) => "malformed",
+            Failure::Answered(_, outcome) if outcome.is_conflict() => "conflict",
+            Failure::Answered(..) => "status",
+        };
+        let outcome = match self {
+            Failure::Answered(_, outcome) => Some(outcome),
+            _ => None,
+        };
+        FailureObject {
+            error,
+            status: outcome.map(|outcome| outcome.status.to_string()),
+            sense: outcome
+                .and_then(Outcome::sense_code)
+                .map(|code| code.to_string()),
+            text: self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Device(path, error) => write!(f, "{}: {error}", path.display()),
+            Failure::Connection(path, error) => write!(f, "helper {}: {error}", path.display()),
+            Failure::Lost(action, error) => {
+                write!(f, "{action}: {error}")?;
+                match action {
+                    Action::In(_) => Ok(()),
+                    Action::Out(_) => f.write_str("; whether it was executed is unknown"),
+                }
+            }
+            Failure::Malformed(action) => write!(f, "{action}: the device sent malformed data"),
+            Failure::Answered(action, outcome) => {
+                write!(f, "{action}: {outcome}")?;
+                match meaning::of(*action, outcome) {
+                    Some(meaning) => write!(f, ": {meaning}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// A failure as JSON.
+#[derive(Debug, Serialize)]
+pub struct FailureObject {
+    /// `device` (cannot be opened), `connection` (helper out of reach), `lost`
+    /// (connection lost during the command: its fate is unknown), `malformed`
+    /// (senseless data), `conflict` or `status` (see the next two).
+    pub error: &'static str,
+    /// Name of the SCSI status, such as `CHECK CONDITION`; else null.
+    pub status: Option<String>,
+    /// Sense key, ASC and ASCQ in hexadecimal, such as `06/2A/05`; else null.
+    pub sense: Option<String>,
+    /// What people are told.
+    pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_unknown_fate_says_so() {
+        let lost = |action| Failure::Lost(action, io::ErrorKind::TimedOut.into()).to_string();
+        let unknown = "whether it was executed is unknown";
+        assert!(lost(Action::Out(OutAction::Clear)).ends_with(unknown));
+        assert!(!lost(Action::In(InAction::ReadKeys)).contains(unknown));
+    }
+
+    #[test]
+    fn sense_that_cannot_be_read_is_left_out() {
+        let mut outcome = Outcome::check(crate::scsi::SenseCode::INVALID_OPCODE);
+        outcome.sense = None;
+        let failure = Failure::Answered(Action::In(InAction::ReadKeys), outcome);
+        assert_eq!(failure.to_string(), "READ KEYS: CHECK CONDITION");
+        assert_eq!(failure.object().sense, None);
+        assert_eq!(failure.exit_code(), 4);
+    }
+}
