@@ -75,4 +75,5 @@ for connections in ${CONNECTIONS:-1 8 64 256}; do
     done
 done
 echo
+# shellcheck disable=SC2154 # set by start, through printf -v
 echo "Resident memory afterwards: ${old##*/} $(memory "$pid_old"), ${ours##*/} $(memory "$pid_ours")"

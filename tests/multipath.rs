@@ -516,6 +516,24 @@ async fn the_client_hears_of_its_fence_once() {
 }
 
 #[tokio::test]
+async fn a_fence_met_by_a_reserve_is_heard_of_and_only_once() {
+    let mut lab = Lab::new();
+    lab.good(register(NONE, K1)).await;
+    lab.good(reserve(K1)).await;
+    good(&lab.other, &register(NONE, B));
+    good(&lab.other, &preempt(B, K1));
+    let outcome = lab.run(reserve(K1)).await;
+    assert_eq!(
+        outcome.sense_code(),
+        Some(SenseCode::REGISTRATIONS_PREEMPTED)
+    );
+    assert!(lab.run(reserve(K1)).await.is_conflict());
+    for nexus in &lab.nexuses {
+        assert!(nexus.pending().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn our_own_commands_raise_no_attentions_on_our_other_paths() {
     let mut lab = Lab::new();
     lab.good(register(NONE, K1)).await;

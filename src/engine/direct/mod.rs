@@ -49,6 +49,16 @@ pub struct Direct<'a> {
 impl Direct<'_> {
     /// Runs a client's command.
     pub async fn run(&mut self, command: &PrOut) -> Outcome {
+        let outcome = self.dispatch(command).await;
+        let event = outcome.sense_code();
+        if event.is_some_and(SenseCode::is_reservation_event) {
+            // The client hears of it now; its other paths need not say so too.
+            self.drain_others(None).await;
+        }
+        outcome
+    }
+
+    async fn dispatch(&mut self, command: &PrOut) -> Outcome {
         match command.action {
             OutAction::Register | OutAction::RegisterAndIgnore => self.register(command).await,
             OutAction::Reserve => self.reserve(command).await,

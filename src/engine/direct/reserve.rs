@@ -27,8 +27,11 @@ impl Direct<'_> {
             return outcome;
         }
         let key = command.parameters.key;
-        let Some(status) = self.full_status().await else {
-            return outcome;
+        let status = match self.status_or_attention().await {
+            Ok(Some(status)) => status,
+            Ok(None) => return outcome,
+            // Why it conflicts: the client was fenced and is to hear of it.
+            Err(attention) => return attention,
         };
         match self.holder(&status, key, command.scope_type) {
             Holder::Ours(_) => {

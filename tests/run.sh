@@ -1,0 +1,33 @@
+#!/bin/bash
+# Every check of this repository, on a Debian 12 machine: format, lints, tests without and with a kernel, fuzzing,
+# and the commands of README.md. Installs what is missing. Ends non-zero at the first failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
+
+step "what the tests need"
+tests/setup.sh test
+
+step "format, lints, shell scripts"
+cargo fmt --all --check
+cargo clippy --all-targets -- -D warnings
+cargo clippy --test vm --test vm_bench -- -D warnings
+git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x --source-path=SCRIPTDIR
+
+step "tests that run anywhere"
+cargo build --bins
+cargo nextest run --no-fail-fast
+for file in conf/*.toml; do
+    target/debug/reservd --config "$file" --check
+done
+
+step "the commands of README.md"
+tests/demo.sh >/dev/null
+
+step "fuzzing"
+fuzz/run.sh
+
+step "the virtual machine"
+tests/vm/test.sh
+step "done"

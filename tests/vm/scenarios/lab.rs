@@ -1,0 +1,361 @@
+//! The devices of `/run/lab.env`, the daemon under test, and the witness.
+
+use reservd::client::Client;
+use reservd::scsi::pr::{FullStatus, KeyList, RegisterFlags, ReservationData};
+use reservd::scsi::{
+    InAction, OutAction, Outcome, PrIn, PrOut, ReservationKey, ReservationType, ScopeType,
+    SenseCode,
+};
+use reservd::sys::sg::{self, Data};
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+pub const SOCKET: &str = "/run/reservd/pr-helper.sock";
+pub const DEADLINE: Duration = Duration::from_secs(6);
+pub const K1: ReservationKey = ReservationKey(0xa1);
+pub const K2: ReservationKey = ReservationKey(0xa2);
+pub const B: ReservationKey = ReservationKey(0xb1);
+pub const NONE: ReservationKey = ReservationKey::ZERO;
+pub const WERO: ReservationType = ReservationType::WriteExclusiveRegistrantsOnly;
+
+/// The lab, and the daemon that runs in it.
+pub struct Lab {
+    env: HashMap<String, String>,
+    client: Client,
+    _daemon: Child,
+}
+
+/// A registration as sg_persist shows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row {
+    pub key: u64,
+    pub initiator: String,
+    pub holder: bool,
+}
+
+/// The lab for one test, its LUNs without registrations and its paths up.
+pub fn lab() -> MutexGuard<'static, Lab> {
+    static LAB: OnceLock<Mutex<Lab>> = OnceLock::new();
+    let lab = LAB.get_or_init(|| Mutex::new(Lab::start()));
+    let mut lab = lab.lock().unwrap_or_else(PoisonError::into_inner);
+    lab.reset();
+    lab
+}
+
+impl Lab {
+    fn start() -> Self {
+        let text = fs::read_to_string("/run/lab.env").expect("lab.sh has run in this machine");
+        let env: HashMap<_, _> = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        for name in ["PATH_A", "PATH_B", "HOST_B", "PLAIN", "PLAIN_HOST_B"] {
+            check_ours(&env[name]);
+        }
+        fs::create_dir_all("/results").unwrap();
+        let config = format!("[commands]\ndeadline-ms = {}\n", DEADLINE.as_millis());
+        fs::write("/run/reservd.toml", config).unwrap();
+        let log = File::create("/results/reservd.log").unwrap();
+        let daemon = Command::new("/payload/reservd")
+            .args(["--config", "/run/reservd.toml", "-v"])
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the daemon is in the payload");
+        let client = await_some("the daemon's socket", || {
+            Client::connect(Path::new(SOCKET)).ok()
+        });
+        Lab {
+            env,
+            client,
+            _daemon: daemon,
+        }
+    }
+
+    /// The value of a name in lab.env.
+    pub fn env(&self, name: &str) -> &str {
+        &self.env[name]
+    }
+
+    /// Both paths of the map.
+    pub fn paths(&self) -> [String; 2] {
+        [self.env("PATH_A").to_owned(), self.env("PATH_B").to_owned()]
+    }
+
+    fn reset(&mut self) {
+        for tpg in ["TPG_A", "TPG_B", "TPG_PLAIN"] {
+            fs::write(format!("{}/transport_status", self.env(tpg)), "online").unwrap();
+        }
+        for path in self.paths() {
+            set_state(&path, "running");
+        }
+        let map = self.env("MAP").to_owned();
+        await_some("both paths active", || {
+            let status = run("dmsetup", &["status", &map]);
+            (status.matches(" A ").count() > 2 && !status.contains(" F ")).then_some(())
+        });
+        for host in ["HOST_B", "PLAIN_HOST_B"] {
+            let disk = open(self.env(host), true);
+            let dead = ReservationKey(0xdead);
+            straight(&disk, &ignore(dead));
+            straight(&disk, &act(OutAction::Clear, dead, NONE));
+            assert_eq!(keys(self.env(host)), [0; 0]);
+        }
+        for disk in ["PATH_A", "PATH_B", "HOST_B", "PLAIN", "PLAIN_HOST_B"] {
+            let disk = open(self.env(disk), false);
+            // TEST UNIT READY takes one unit attention at a time.
+            while sg_io(&disk, &[0; 6], Data::None) != 0 {}
+        }
+    }
+
+    /// Sends a PERSISTENT RESERVE OUT through the socket, as QEMU would.
+    pub fn out(&mut self, device: &str, command: &PrOut) -> Outcome {
+        let file = open(device, true);
+        let (cdb, list) = command.encode();
+        self.client.run(file.as_fd(), &cdb, &list).unwrap()
+    }
+
+    /// As `out`, and it must end GOOD. A unit attention is met as a guest does:
+    /// by sending the command again.
+    pub fn good(&mut self, device: &str, command: &PrOut) {
+        let mut outcome = self.out(device, command);
+        if outcome
+            .sense_code()
+            .is_some_and(SenseCode::is_unit_attention)
+        {
+            outcome = self.out(device, command);
+        }
+        assert!(
+            outcome.is_good(),
+            "{} on {device}: {outcome}",
+            command.action
+        );
+    }
+
+    /// Sends a PERSISTENT RESERVE IN through the socket.
+    pub fn read(&mut self, device: &str, action: InAction, length: u16) -> Outcome {
+        let file = open(device, false);
+        let command = PrIn {
+            action,
+            allocation_length: length,
+        };
+        self.client.run(file.as_fd(), &command.cdb(), &[]).unwrap()
+    }
+
+    /// As `read`, and it must end GOOD, after at most one unit attention.
+    pub fn data(&mut self, device: &str, action: InAction) -> Vec<u8> {
+        let mut outcome = self.read(device, action, 8192);
+        if outcome
+            .sense_code()
+            .is_some_and(SenseCode::is_unit_attention)
+        {
+            outcome = self.read(device, action, 8192);
+        }
+        assert!(outcome.is_good(), "{action} on {device}: {outcome}");
+        outcome.data
+    }
+
+    pub fn read_keys(&mut self, device: &str) -> Vec<u64> {
+        let list = KeyList::parse(&self.data(device, InAction::ReadKeys)).unwrap();
+        sorted(list.keys.into_iter().map(|key| key.0).collect())
+    }
+
+    pub fn read_reservation(&mut self, device: &str) -> ReservationData {
+        ReservationData::parse(&self.data(device, InAction::ReadReservation)).unwrap()
+    }
+
+    pub fn read_full_status(&mut self, device: &str) -> FullStatus {
+        FullStatus::parse(&self.data(device, InAction::ReadFullStatus)).unwrap()
+    }
+
+    /// Host B registers its key and takes a WERO reservation.
+    pub fn other_reserves(&self) {
+        let host = self.env("HOST_B");
+        witness(&["-o", "-G", "-S", "0xb1"], host);
+        witness(&["-o", "-R", "-K", "0xb1", "-T", "5"], host);
+    }
+
+    /// The initiator name of a nexus as sg_persist prints it.
+    pub fn initiator(&self, name: &str) -> String {
+        format!("0x{}", self.env(name).trim_start_matches("naa."))
+    }
+}
+
+/// One command straight to a disk; its status.
+fn sg_io(disk: &File, cdb: &[u8], data: Data<'_>) -> u8 {
+    let report = sg::execute(disk.as_fd(), cdb, data, Duration::from_secs(10)).unwrap();
+    assert_eq!(report.host_status, 0);
+    report.status
+}
+
+/// A PERSISTENT RESERVE OUT straight to a disk, again after unit attentions.
+fn straight(disk: &File, command: &PrOut) {
+    let (cdb, list) = command.encode();
+    while sg_io(disk, cdb.as_device_bytes(), Data::Out(&list)) != 0 {}
+}
+
+pub fn register(from: ReservationKey, to: ReservationKey) -> PrOut {
+    PrOut::register(from, to, RegisterFlags::default())
+}
+
+pub fn act(action: OutAction, key: ReservationKey, on: ReservationKey) -> PrOut {
+    PrOut::basic(action, WERO.into(), key, on)
+}
+
+pub fn ignore(to: ReservationKey) -> PrOut {
+    PrOut::basic(OutAction::RegisterAndIgnore, ScopeType(0), NONE, to)
+}
+
+/// Tests write only to LUNs that the lab made.
+fn check_ours(disk: &str) {
+    let name = Path::new(disk).file_name().unwrap().to_str().unwrap();
+    let attribute = |file| fs::read_to_string(format!("/sys/block/{name}/device/{file}")).unwrap();
+    assert_eq!(
+        attribute("vendor").trim(),
+        "LIO-ORG",
+        "{disk} is not the lab's"
+    );
+    assert!(
+        attribute("wwid").contains("6001405"),
+        "{disk} is not the lab's"
+    );
+}
+
+pub fn open(device: &str, write: bool) -> File {
+    OpenOptions::new()
+        .read(true)
+        .write(write)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(device)
+        .unwrap()
+}
+
+/// Takes a path of the map down or up by the state of its SCSI device.
+pub fn set_state(disk: &str, state: &str) {
+    let name = disk.trim_start_matches("/dev/");
+    let attribute = format!("/sys/block/{name}/device/state");
+    // The kernel refuses the state that a device is in already.
+    if fs::read_to_string(&attribute).unwrap().trim() != state {
+        // And it wants the line feed.
+        fs::write(attribute, format!("{state}\n")).unwrap();
+    }
+}
+
+pub fn major_minor(disk: &str) -> String {
+    let name = disk.trim_start_matches("/dev/");
+    let text = fs::read_to_string(format!("/sys/block/{name}/dev")).unwrap();
+    text.trim().to_owned()
+}
+
+/// Runs a program that must succeed; its output.
+pub fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {output:?}"
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// sg_persist, again after a unit attention (exit status 6): status and output.
+pub fn sg_persist(arguments: &[&str], disk: &str) -> (i32, String) {
+    for _ in 0..8 {
+        let output = Command::new("sg_persist")
+            .arg("-n")
+            .args(arguments)
+            .arg(disk)
+            .output()
+            .unwrap();
+        let status = output.status.code().unwrap();
+        if status != 6 {
+            return (status, String::from_utf8(output.stdout).unwrap());
+        }
+    }
+    panic!("sg_persist {arguments:?} {disk}: unit attentions without end");
+}
+
+/// sg_persist, which must succeed.
+pub fn witness(arguments: &[&str], disk: &str) -> String {
+    let (status, output) = sg_persist(arguments, disk);
+    assert_eq!(status, 0, "sg_persist {arguments:?} {disk}: {output}");
+    output
+}
+
+fn hexadecimal(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()
+}
+
+fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
+    list.sort();
+    list
+}
+
+/// Registered keys by READ KEYS through this disk, sorted.
+pub fn keys(disk: &str) -> Vec<u64> {
+    let output = witness(&["-i", "-y", "-k"], disk);
+    sorted(output.lines().filter_map(hexadecimal).collect())
+}
+
+/// Registrations by READ FULL STATUS through this disk, sorted.
+pub fn rows(disk: &str) -> Vec<Row> {
+    let output = witness(&["-i", "-y", "-s"], disk);
+    let mut rows: Vec<Row> = Vec::new();
+    for line in output.lines().map(str::trim) {
+        if let Some(key) = line.strip_prefix("Key=") {
+            rows.push(Row {
+                key: hexadecimal(key).unwrap(),
+                initiator: String::new(),
+                holder: false,
+            });
+        } else if let Some(row) = rows.last_mut() {
+            row.holder |= line.contains("<< Reservation holder >>");
+            if let Some(address) = line.strip_prefix("SAS address:") {
+                row.initiator = address.trim().to_owned();
+            }
+        }
+    }
+    sorted(rows)
+}
+
+/// Key of the reservation's holder by READ RESERVATION through this disk.
+pub fn holder_key(disk: &str) -> Option<u64> {
+    let output = witness(&["-i", "-y", "-r"], disk);
+    let line = output
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Key="))?;
+    hexadecimal(line.split_whitespace().next()?)
+}
+
+/// Writes a block with O_DIRECT; `false` where the kernel reports an error.
+pub fn write_block(device: &str) -> bool {
+    let target = format!("of={device}");
+    let arguments = [
+        "if=/dev/zero",
+        &target,
+        "bs=4k",
+        "count=1",
+        "oflag=direct",
+        "conv=notrunc",
+    ];
+    let output = Command::new("dd").args(arguments).output().unwrap();
+    output.status.success()
+}
+
+/// Waits up to 30 s for a condition.
+pub fn await_some<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < end, "gave up waiting: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,26 @@
+#!/bin/bash
+# Build reservd and its scenarios, boot the virtual machine once, run them all in it, and show their summary.
+#
+#   tests/vm/test.sh [--suite SUITE] [FILTER...]      results land in target/vm/results
+set -euo pipefail
+# shellcheck source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$here/../.."
+
+suite=bookworm
+if [[ ${1:-} == --suite ]]; then
+    suite=$2
+    shift 2
+fi
+
+cargo build --release --bins
+scenarios=$(cargo test --test vm --no-run --message-format=json |
+    sed -n 's/.*"executable":"\([^"]*\/vm-[^"]*\)".*/\1/p')
+[[ -x $scenarios ]] || die "the scenarios were not built"
+
+payload=$(mktemp -d)
+trap 'rm -rf "$payload"' EXIT
+cp target/release/{reservd,reservctl,reservd-pr-helper} "$payload/"
+cp "$scenarios" "$payload/scenarios"
+"$here/boot.sh" --suite "$suite" --payload "$payload" --timeout 1500 --results target/vm/results \
+    --run "/rig/lab.sh && exec ./scenarios --test-threads=1 $*"
