@@ -23,7 +23,8 @@ for file in conf/*.toml; do
 done
 
 step "the commands of README.md"
-tests/demo.sh >/dev/null
+# shellcheck disable=SC2016 # backquotes of Markdown
+diff <(sed -n '/^```console$/,/^```$/p' README.md | sed '1d;$d') <(tests/demo.sh)
 
 step "fuzzing"
 fuzz/run.sh

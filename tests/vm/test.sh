@@ -22,5 +22,6 @@ payload=$(mktemp -d)
 trap 'rm -rf "$payload"' EXIT
 cp target/release/{reservd,reservctl,reservd-pr-helper} "$payload/"
 cp "$scenarios" "$payload/scenarios"
+cp README.md "$payload/"
 "$here/boot.sh" --suite "$suite" --payload "$payload" --timeout 1500 --results target/vm/results \
     --run "/rig/lab.sh && exec ./scenarios --test-threads=1 $*"

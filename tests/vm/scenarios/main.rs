@@ -13,3 +13,4 @@ mod hazards;
 mod lab;
 mod lifecycle;
 mod outage;
+mod readme;
