@@ -22,8 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-/// A client that stops in the middle of a request is given up after this.
-/// Between requests it may be silent for ever.
+/// How long a client may stop in the middle of a request.
 const HALF_REQUEST: Duration = Duration::from_secs(10);
 /// Pause when the process is out of descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -36,6 +35,9 @@ pub struct Service {
     deadline: AtomicU64,
     /// Connections at a time; more wait to be accepted.
     pub connections: Arc<Semaphore>,
+    /// A client that stops in the middle of a request is given up after this.
+    /// Between requests it may be silent for ever.
+    pub half_request: Duration,
     violations: RateLimit,
 }
 
@@ -46,6 +48,7 @@ impl Service {
             registry,
             deadline: AtomicU64::new(deadline.as_millis() as u64),
             connections: Arc::new(Semaphore::new(connections)),
+            half_request: HALF_REQUEST,
             violations: RateLimit::default(),
         }
     }
@@ -71,7 +74,7 @@ impl Service {
             number += 1;
             let (service, stop, session) = (Arc::clone(&self), stop.clone(), number);
             sessions.spawn(async move {
-                service.session(stream, session, stop).await;
+                service.attend(stream, session, stop).await;
                 drop(permit);
             });
         }
@@ -102,7 +105,9 @@ impl Service {
         }
     }
 
-    async fn session(&self, stream: UnixStream, session: u64, stop: watch::Receiver<bool>) {
+    /// Serves one client until it leaves or breaks the protocol, or until `stop`
+    /// turns true between two requests. `session` is its number in the log.
+    pub async fn attend(&self, stream: UnixStream, session: u64, stop: watch::Receiver<bool>) {
         let peer = stream.peer_cred().ok();
         let pid = peer.as_ref().and_then(tokio::net::unix::UCred::pid);
         let uid = peer.as_ref().map(tokio::net::unix::UCred::uid);
@@ -130,7 +135,7 @@ impl Service {
         loop {
             let request = tokio::select! {
                 biased;
-                request = receive(&stream, &mut decoder) => request?,
+                request = self.receive(&stream, &mut decoder) => request?,
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             };
             let Some(Request {
@@ -143,6 +148,43 @@ impl Service {
             };
             let outcome = self.answer(cdb, parameters, device).await;
             stream.write_all(&encode_reply(&cdb, &outcome)).await?;
+        }
+    }
+
+    /// Reads up to the end of a request; `None` when the client has left.
+    async fn receive(
+        &self,
+        stream: &UnixStream,
+        decoder: &mut Decoder<OwnedFd>,
+    ) -> Result<Option<Request<OwnedFd>>, SessionError> {
+        let mut buffer = [0; 1024];
+        loop {
+            let length = decoder.wanted().min(buffer.len());
+            let chunk = async {
+                let window = &mut buffer[..length];
+                stream
+                    .async_io(Interest::READABLE, || {
+                        fdpass::receive(stream.as_fd(), window)
+                    })
+                    .await
+            };
+            let received = if decoder.is_idle() {
+                chunk.await?
+            } else {
+                timeout(self.half_request, chunk)
+                    .await
+                    .map_err(|_| SessionError::Stalled)??
+            };
+            if received.truncated {
+                return Err(Violation::ExtraDescriptor.into());
+            }
+            if received.length == 0 {
+                return Ok(None);
+            }
+            let request = decoder.feed(&buffer[..received.length], received.descriptors)?;
+            if request.is_some() {
+                return Ok(request);
+            }
         }
     }
 
@@ -190,42 +232,6 @@ enum SessionError {
     Stalled,
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-/// Reads up to the end of a request; `None` when the client has left.
-async fn receive(
-    stream: &UnixStream,
-    decoder: &mut Decoder<OwnedFd>,
-) -> Result<Option<Request<OwnedFd>>, SessionError> {
-    let mut buffer = [0; 1024];
-    loop {
-        let length = decoder.wanted().min(buffer.len());
-        let chunk = async {
-            let window = &mut buffer[..length];
-            stream
-                .async_io(Interest::READABLE, || {
-                    fdpass::receive(stream.as_fd(), window)
-                })
-                .await
-        };
-        let received = if decoder.is_idle() {
-            chunk.await?
-        } else {
-            timeout(HALF_REQUEST, chunk)
-                .await
-                .map_err(|_| SessionError::Stalled)??
-        };
-        if received.truncated {
-            return Err(Violation::ExtraDescriptor.into());
-        }
-        if received.length == 0 {
-            return Ok(None);
-        }
-        let request = decoder.feed(&buffer[..received.length], received.descriptors)?;
-        if request.is_some() {
-            return Ok(request);
-        }
-    }
 }
 
 /// Lets through one event a second, so that no client can flood the log.
