@@ -1,0 +1,10 @@
+//! The whole service in this process, over its socket, on simulated units.
+
+#[path = "../rig/mod.rs"]
+mod rig;
+
+mod crowd;
+mod hung;
+mod late;
+mod shutdown;
+mod violations;
