@@ -35,8 +35,8 @@ pub struct Service {
     deadline: AtomicU64,
     /// Connections at a time; more wait to be accepted.
     pub connections: Arc<Semaphore>,
-    /// A client that stops in the middle of a request is given up after this.
-    /// Between requests it may be silent for ever.
+    /// A client that stops in the middle of a request is given up after this,
+    /// as is one that takes no replies when the service is to end. Between requests it may be silent for ever.
     pub half_request: Duration,
     violations: RateLimit,
 }
@@ -147,8 +147,24 @@ impl Service {
                 return Ok(());
             };
             let outcome = self.answer(cdb, parameters, device).await;
-            stream.write_all(&encode_reply(&cdb, &outcome)).await?;
+            let reply = encode_reply(&cdb, &outcome);
+            tokio::select! {
+                biased;
+                written = stream.write_all(&reply) => written?,
+                () = self.patience_after(&mut stop) => return Err(SessionError::Stalled),
+            }
+            // There may always be one more request.
+            if *stop.borrow() {
+                return Ok(());
+            }
         }
+    }
+
+    /// At the end, a client that does not take its reply is not waited for.
+    async fn patience_after(&self, stop: &mut watch::Receiver<bool>) {
+        // Nobody to tell us is as good as being told.
+        let _ = stop.wait_for(|stop| *stop).await;
+        sleep(self.half_request).await;
     }
 
     /// Reads up to the end of a request; `None` when the client has left.
@@ -228,7 +244,7 @@ impl Service {
 enum SessionError {
     #[error("client {0}")]
     Violation(#[from] Violation),
-    #[error("client stopped in the middle of a request")]
+    #[error("client stopped in the middle of a request or a reply")]
     Stalled,
     #[error(transparent)]
     Io(#[from] io::Error),
