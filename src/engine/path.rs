@@ -112,7 +112,7 @@ impl Path {
         let (cdb, parameters) = command.encode();
         self.run_writer(
             permit,
-            command.clone(),
+            Some(command.clone()),
             cdb.as_device_bytes().to_vec(),
             parameters,
             until,
@@ -120,19 +120,20 @@ impl Path {
         .await
     }
 
-    /// As [`Path::write`], but with the bytes as the client sent them.
+    /// As [`Path::write`], but with the bytes as the client sent them, and never
+    /// reported as [`Late`]: on a path of its own the client answers for what
+    /// it sent.
     ///
     /// # Errors
-    /// As [`Path::write`].
+    /// [`TransportError`], also when `until` passes first.
     pub async fn write_verbatim(
         &self,
-        command: &PrOut,
         cdb: &[u8],
         parameters: Vec<u8>,
         until: Instant,
     ) -> Result<Outcome, TransportError> {
         let permit = enter(&self.gate.write, until).await?;
-        self.run_writer(permit, command.clone(), cdb.to_vec(), parameters, until)
+        self.run_writer(permit, None, cdb.to_vec(), parameters, until)
             .await
     }
 
@@ -162,7 +163,7 @@ impl Path {
     async fn run_writer(
         &self,
         permit: OwnedSemaphorePermit,
-        command: PrOut,
+        reported: Option<PrOut>,
         cdb: Vec<u8>,
         parameters: Vec<u8>,
         until: Instant,
@@ -178,17 +179,19 @@ impl Path {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(TransportError::unknown(SenseCode::IO_PROCESS_TERMINATED)),
             Err(_) => {
-                let (path, late) = (self.id.clone(), self.late.clone());
-                tokio::spawn(async move {
-                    if let Ok(result) = running.await {
-                        // Nobody listens once the logical unit is forgotten.
-                        let _ = late.send(Late {
-                            path,
-                            command,
-                            result,
-                        });
-                    }
-                });
+                if let Some(command) = reported {
+                    let (path, late) = (self.id.clone(), self.late.clone());
+                    tokio::spawn(async move {
+                        if let Ok(result) = running.await {
+                            // Nobody listens once the logical unit is forgotten.
+                            let _ = late.send(Late {
+                                path,
+                                command,
+                                result,
+                            });
+                        }
+                    });
+                }
                 Err(TransportError::unknown(
                     SenseCode::TIMEOUT_DURING_PROCESSING,
                 ))
@@ -230,4 +233,56 @@ async fn enter(
 
 fn remaining(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now()).max(LEAST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::sim::{Fault, SimLun, Stuck};
+    use crate::scsi::ReservationKey;
+    use crate::scsi::pr::RegisterFlags;
+
+    /// Sends REGISTER into a path that hangs until everybody has given up, and
+    /// returns what is reported afterwards.
+    async fn after_the_deadline(verbatim: bool) -> Option<Late> {
+        let lun = SimLun::new("3600140500000000000000000000000a0");
+        let nexus = lun.paths("host-a").remove(0);
+        nexus.set_fault(Fault::Hang(Stuck::Before));
+        let (late, mut lates) = mpsc::unbounded_channel();
+        let id = PathId("host-a.0".into());
+        let path = Path::new(id, Arc::clone(&nexus) as _, &Gates::default(), late);
+        let key = ReservationKey(0xa1);
+        let command = PrOut::register(ReservationKey::ZERO, key, RegisterFlags::default());
+        let (cdb, parameters) = command.encode();
+        let until = Instant::now() + Duration::from_millis(100);
+        let result = match verbatim {
+            true => {
+                let cdb = cdb.as_device_bytes();
+                path.write_verbatim(cdb, parameters, until).await
+            }
+            false => path.write(&command, until).await,
+        };
+        assert!(matches!(result, Err(TransportError::Unknown(_))));
+        nexus.set_fault(Fault::Up);
+        // Every sender is gone once the command has returned.
+        drop(path);
+        let reported = lates.recv().await;
+        let executed = || lun.keys("host-a")[0] == Some(key);
+        while !executed() {
+            tokio::task::yield_now().await;
+        }
+        reported
+    }
+
+    #[tokio::test]
+    async fn a_command_that_ends_late_is_reported() {
+        let late = after_the_deadline(false).await.expect("a report");
+        assert_eq!(late.path, PathId("host-a.0".into()));
+        assert!(late.result.expect("an outcome").is_good());
+    }
+
+    #[tokio::test]
+    async fn a_late_command_of_a_single_path_is_its_clients_own() {
+        assert!(after_the_deadline(true).await.is_none());
+    }
 }

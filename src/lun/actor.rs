@@ -251,7 +251,6 @@ impl Actor {
                 );
                 let outcome = path
                     .write_verbatim(
-                        command,
                         order.write.cdb.as_device_bytes(),
                         order.write.parameters.clone(),
                         order.until,
