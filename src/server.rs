@@ -208,9 +208,13 @@ impl Service {
     async fn answer(&self, cdb: Cdb, parameters: Vec<u8>, device: OwnedFd) -> Outcome {
         let deadline = Duration::from_millis(self.deadline.load(Ordering::Relaxed));
         let until = Instant::now() + deadline;
-        // A client that may only read the device may not change its reservations.
-        if cdb.direction() == Direction::Out && !file::is_writable(device.as_fd()).unwrap_or(false)
-        {
+        // A client that may only read the device may not change its reservations,
+        // and one that only knows its name may not read them.
+        let permitted = match cdb.direction() {
+            Direction::In => file::is_usable(device.as_fd()),
+            Direction::Out => file::is_writable(device.as_fd()),
+        };
+        if !permitted.unwrap_or(false) {
             return Outcome::check(SenseCode::INVALID_OPCODE);
         }
         let target = match self.registry.resolve(device) {

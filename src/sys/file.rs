@@ -24,6 +24,16 @@ pub fn disk_sequence(file: BorrowedFd<'_>) -> Result<u64, Errno> {
     Ok(sequence)
 }
 
+/// True when the file was opened for anything at all: an `O_PATH` descriptor
+/// takes no permission on the file and gives none.
+///
+/// # Errors
+/// Those of fcntl(2).
+pub fn is_usable(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
+    Ok(!flags.contains(OFlag::O_PATH))
+}
+
 /// True when the file was opened so that it may be written.
 ///
 /// # Errors
@@ -31,7 +41,7 @@ pub fn disk_sequence(file: BorrowedFd<'_>) -> Result<u64, Errno> {
 pub fn is_writable(file: BorrowedFd<'_>) -> Result<bool, Errno> {
     let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
     let mode = flags & OFlag::O_ACCMODE;
-    Ok(!flags.contains(OFlag::O_PATH) && (mode == OFlag::O_WRONLY || mode == OFlag::O_RDWR))
+    Ok(is_usable(file)? && (mode == OFlag::O_WRONLY || mode == OFlag::O_RDWR))
 }
 
 #[cfg(test)]
@@ -50,6 +60,7 @@ mod tests {
         ] {
             let file = open(flags | OFlag::O_CLOEXEC).unwrap();
             assert_eq!(is_writable(file.as_fd()), Ok(writable), "{flags:?}");
+            assert_eq!(is_usable(file.as_fd()), Ok(flags != OFlag::O_PATH));
         }
         let null = open(OFlag::O_RDONLY).unwrap();
         assert_eq!(disk_sequence(null.as_fd()), Err(Errno::ENOTTY));

@@ -6,5 +6,6 @@ mod rig;
 mod crowd;
 mod hung;
 mod late;
+mod permission;
 mod shutdown;
 mod violations;
