@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 const INBOX: usize = 64;
 /// How often a path that owes a key is tried.
 const DEBT_PERIOD: Duration = Duration::from_secs(1);
-/// Time for one round of such tries.
+/// Time for one round of such tries, and for what else nobody waits for.
 const DEBT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A PERSISTENT RESERVE OUT on its way.
@@ -211,7 +211,7 @@ impl Actor {
                     Some(order) => self.serve(order).await,
                     None => return,
                 },
-                Some(late) = lates.recv() => Direct::late(&mut self.state, &late),
+                Some(late) = lates.recv() => self.late(&late).await,
                 () = sleep(DEBT_PERIOD), if in_debt => self.settle_debts().await,
             }
         }
@@ -276,17 +276,30 @@ impl Actor {
         }
     }
 
+    async fn late(&mut self, late: &Late) {
+        Direct::late(&mut self.state, late);
+        if let Some(source) = self.source.clone() {
+            let paths = self.shared.refresh(&source);
+            let mut engine = self.engine(&paths, &source);
+            engine.undo_late_if_preempted(late).await;
+        }
+    }
+
     async fn settle_debts(&mut self) {
         let Some(source) = self.source.clone() else {
             return;
         };
         let paths = self.shared.refresh(&source);
-        let mut engine = Direct {
-            paths: &paths,
+        self.engine(&paths, &source).settle_debts().await;
+    }
+
+    /// For what no client waits for.
+    fn engine<'a>(&'a mut self, paths: &'a [Path], source: &Source) -> Direct<'a> {
+        Direct {
+            paths,
             state: &mut self.state,
             until: Instant::now() + DEBT_PATIENCE,
             map: source.map(),
-        };
-        engine.settle_debts().await;
+        }
     }
 }

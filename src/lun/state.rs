@@ -119,6 +119,19 @@ impl LunState {
         }
     }
 
+    /// True when a path other than `but` was given this key and is proven not to
+    /// have it any more.
+    pub fn has_lost(&self, key: ReservationKey, but: &PathId, status: &FullStatus) -> bool {
+        let others = self
+            .carried
+            .iter()
+            .filter(|(path, carried)| *path != but && **carried == key);
+        status.complete
+            && others
+                .filter_map(|(path, _)| self.nexus(path))
+                .any(|nexus| status.row(nexus).is_none_or(|row| row.key != key))
+    }
+
     /// Keys that still have to be taken off paths.
     pub fn owed(&self) -> Vec<(PathId, ReservationKey)> {
         self.owed

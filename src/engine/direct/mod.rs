@@ -99,13 +99,9 @@ impl Direct<'_> {
             result,
         } = late;
         let target = command.parameters.service_action_key;
-        let registers = matches!(
-            command.action,
-            OutAction::Register | OutAction::RegisterAndIgnore
-        );
         tracing::warn!(%path, action = %command.action, ?result, "a command ended late");
         let current = state.registration().map(|registration| registration.key);
-        if registers && current != Some(target) {
+        if late.registers() && current != Some(target) {
             state.owe(path, target);
         }
     }

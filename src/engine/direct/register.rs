@@ -1,6 +1,6 @@
 //! REGISTER and REGISTER AND IGNORE EXISTING KEY on every path.
 
-use super::{Direct, Tell};
+use super::{Direct, Late, Tell};
 use crate::device::TransportError;
 use crate::scsi::pr::{FullStatus, RegisterFlags};
 use crate::scsi::{OutAction, Outcome, PrOut, ReservationKey, SenseCode};
@@ -202,6 +202,27 @@ impl Direct<'_> {
                 }
                 _ => self.state.owe(&path.id, key),
             }
+        }
+    }
+
+    /// A REGISTER of the registration that stands took effect late. If another
+    /// of our paths has lost the key meanwhile, somebody fenced us, and what
+    /// came after that must go again.
+    pub async fn undo_late_if_preempted(&mut self, late: &Late) {
+        let key = late.command.parameters.service_action_key;
+        let stands = self.state.registration().map(|standing| standing.key) == Some(key);
+        let index = self.paths.iter().position(|path| path.id == late.path);
+        let (true, true, Some(index)) = (stands, late.registers(), index) else {
+            return;
+        };
+        let Some(status) = self.full_status().await.filter(|status| status.complete) else {
+            return;
+        };
+        if self.state.has_lost(key, &late.path, &status) {
+            tracing::warn!(path = %late.path, %key, generation = status.generation,
+                "registered late, after we were preempted; the registration is taken back");
+            self.unregister(&[index], key).await;
+            self.state.fenced();
         }
     }
 
