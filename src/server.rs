@@ -210,12 +210,16 @@ impl Service {
         let until = Instant::now() + deadline;
         // A client that may only read the device may not change its reservations,
         // and one that only knows its name may not read them.
-        let permitted = match cdb.direction() {
-            Direction::In => file::is_usable(device.as_fd()),
-            Direction::Out => file::is_writable(device.as_fd()),
+        let (permitted, refusal) = match cdb.direction() {
+            // What an ioctl on such a descriptor comes to.
+            Direction::In => (
+                file::is_usable(device.as_fd()),
+                SenseCode::IO_PROCESS_TERMINATED,
+            ),
+            Direction::Out => (file::is_writable(device.as_fd()), SenseCode::INVALID_OPCODE),
         };
         if !permitted.unwrap_or(false) {
-            return Outcome::check(SenseCode::INVALID_OPCODE);
+            return Outcome::check(refusal);
         }
         let target = match self.registry.resolve(device) {
             Ok(target) => target,

@@ -41,9 +41,10 @@ fn who_only_knows_a_devices_name_gets_nothing() {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(nix::libc::O_PATH);
         let device = opened(&rig, name, &options);
-        for refused in [client.read_keys(&device), client.out(&register(), &device)] {
-            assert_eq!(sense(&refused), Some(SenseCode::INVALID_OPCODE));
-        }
+        let refused = client.read_keys(&device);
+        assert_eq!(sense(&refused), Some(SenseCode::IO_PROCESS_TERMINATED));
+        let refused = client.out(&register(), &device);
+        assert_eq!(sense(&refused), Some(SenseCode::INVALID_OPCODE));
     }
     assert!(rig.lun(0).log().is_empty());
 }
