@@ -14,11 +14,10 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// Threads for blocking ioctls, at most. Each path holds a few of them at the
-/// worst, see `engine::path`.
-const BLOCKING_THREADS: usize = 4096;
-/// Their stacks hold little more than an ioctl.
-const STACK: usize = 256 * 1024;
+/// The service manager hears this often that the event loop runs. It also keeps
+/// the next timer near, so that the later ones of commands need not wake it: an
+/// interval no longer than the shortest of those saves a system call each.
+const HEARTBEAT: Duration = crate::engine::read::HEDGE;
 /// After the last command ended, the process does not wait for hung ioctls.
 const DRAIN: Duration = Duration::from_millis(100);
 
@@ -43,8 +42,6 @@ pub struct Setup {
 pub fn run(setup: Setup) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .thread_stack_size(STACK)
         .build()?;
     let result = runtime.block_on(serve(setup));
     runtime.shutdown_timeout(DRAIN);
@@ -81,8 +78,10 @@ async fn serve(setup: Setup) -> io::Result<()> {
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
     loop {
         tokio::select! {
+            _ = heartbeat.tick() => tell(&[NotifyState::Watchdog]),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {

@@ -5,6 +5,7 @@
 //! behaves like one initiator.
 
 pub mod direct;
+pub mod lane;
 pub mod path;
 pub mod read;
 

@@ -1,42 +1,49 @@
 //! A path as the engines use it: a nexus whose commands run off the event loop,
 //! each with a deadline, and never more than a few at a time.
 
+use super::lane::{Lane, Overdue};
 use crate::device::{Nexus, Transfer, TransportError};
 use crate::lun::state::PathId;
 use crate::scsi::{OutAction, Outcome, PrIn, PrOut, SenseCode};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Commands that only read may run side by side on one path, this many.
 const READERS: usize = 4;
 /// The least time worth giving to a command.
 const LEAST: Duration = Duration::from_millis(50);
+const NEVER_SENT: TransportError = TransportError::not_sent(SenseCode::TIMEOUT_BEFORE_PROCESSING);
+const STILL_OUT: TransportError = TransportError::unknown(SenseCode::TIMEOUT_DURING_PROCESSING);
 /// TEST UNIT READY (SPC-4 6.47).
 const TEST_UNIT_READY: [u8; 6] = [0; 6];
 
-/// How many commands a path may have in flight. A command that never returns
-/// keeps its place, so a hung path holds a bounded number of threads.
+/// The threads of a path. A command that never returns keeps its own, so a hung
+/// path holds a bounded number of them.
 #[derive(Debug, Clone)]
-struct Gate {
-    read: Arc<Semaphore>,
-    write: Arc<Semaphore>,
+struct Lanes {
+    read: Lane,
+    write: Lane,
 }
 
-/// The gates of a logical unit's paths; they outlive each look at the paths.
+/// The lanes of a logical unit's paths; they outlive each look at the paths.
 #[derive(Debug, Clone, Default)]
-pub struct Gates(Arc<Mutex<HashMap<PathId, Gate>>>);
+pub struct Gates(Arc<Mutex<HashMap<PathId, Lanes>>>);
 
 impl Gates {
-    fn of(&self, path: &PathId) -> Gate {
-        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let gate = gates.entry(path.clone()).or_insert_with(|| Gate {
-            read: Arc::new(Semaphore::new(READERS)),
-            write: Arc::new(Semaphore::new(1)),
-        });
-        gate.clone()
+    fn of(&self, path: &PathId) -> Lanes {
+        let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lanes) = lanes.get(path) {
+            return lanes.clone();
+        }
+        let made = Lanes {
+            read: Lane::new(READERS),
+            write: Lane::new(1),
+        };
+        lanes.insert(path.clone(), made.clone());
+        made
     }
 }
 
@@ -67,13 +74,13 @@ pub struct Path {
     /// Its name.
     pub id: PathId,
     nexus: Arc<dyn Nexus>,
-    gate: Gate,
+    lanes: Lanes,
     late: mpsc::UnboundedSender<Late>,
 }
 
 impl Path {
     /// A path whose late results go to `late`. That channel is unbounded but
-    /// holds at most one message for each path, by the gate.
+    /// holds at most one message for each path, by its lane.
     pub fn new(
         id: PathId,
         nexus: Arc<dyn Nexus>,
@@ -81,7 +88,7 @@ impl Path {
         late: mpsc::UnboundedSender<Late>,
     ) -> Self {
         Path {
-            gate: gates.of(&id),
+            lanes: gates.of(&id),
             id,
             nexus,
             late,
@@ -118,16 +125,10 @@ impl Path {
     /// [`TransportError`], also when `until` passes first; the result is then
     /// reported as [`Late`] when it comes.
     pub async fn write(&self, command: &PrOut, until: Instant) -> Result<Outcome, TransportError> {
-        let permit = enter(&self.gate.write, until).await?;
         let (cdb, parameters) = command.encode();
-        self.run_writer(
-            permit,
-            Some(command.clone()),
-            cdb.as_device_bytes().to_vec(),
-            parameters,
-            until,
-        )
-        .await
+        let cdb = cdb.as_device_bytes().to_vec();
+        self.run_writer(Some(command.clone()), cdb, parameters, until)
+            .await
     }
 
     /// As [`Path::write`], but with the bytes as the client sent them, and never
@@ -142,9 +143,7 @@ impl Path {
         parameters: Vec<u8>,
         until: Instant,
     ) -> Result<Outcome, TransportError> {
-        let permit = enter(&self.gate.write, until).await?;
-        self.run_writer(permit, None, cdb.to_vec(), parameters, until)
-            .await
+        self.run_writer(None, cdb.to_vec(), parameters, until).await
     }
 
     async fn run_reader(
@@ -153,60 +152,43 @@ impl Path {
         data: Transfer<'static>,
         until: Instant,
     ) -> Result<Outcome, TransportError> {
-        let permit = enter(&self.gate.read, until).await?;
         let nexus = Arc::clone(&self.nexus);
-        let limit = remaining(until);
-        let running = tokio::task::spawn_blocking(move || {
-            let result = nexus.execute(&cdb, data, limit);
-            drop(permit);
-            result
-        });
-        match timeout_at(until, running).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(TransportError::unknown(SenseCode::IO_PROCESS_TERMINATED)),
-            Err(_) => Err(TransportError::unknown(
-                SenseCode::TIMEOUT_DURING_PROCESSING,
-            )),
+        let work = move || nexus.execute(&cdb, data, remaining(until));
+        match self.lanes.read.run(work, until).await {
+            Ok(ended) => ended,
+            Err(Overdue::NotStarted) => Err(NEVER_SENT),
+            Err(Overdue::Running(_)) => Err(STILL_OUT),
         }
     }
 
     async fn run_writer(
         &self,
-        permit: OwnedSemaphorePermit,
         reported: Option<PrOut>,
         cdb: Vec<u8>,
         parameters: Vec<u8>,
         until: Instant,
     ) -> Result<Outcome, TransportError> {
         let nexus = Arc::clone(&self.nexus);
-        let limit = remaining(until);
-        let mut running = tokio::task::spawn_blocking(move || {
-            let result = nexus.execute(&cdb, Transfer::Out(&parameters), limit);
-            drop(permit);
-            result
-        });
-        match timeout_at(until, &mut running).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(TransportError::unknown(SenseCode::IO_PROCESS_TERMINATED)),
-            Err(_) => {
-                if let Some(command) = reported {
-                    let (path, late) = (self.id.clone(), self.late.clone());
-                    tokio::spawn(async move {
-                        if let Ok(result) = running.await {
-                            // Nobody listens once the logical unit is forgotten.
-                            let _ = late.send(Late {
-                                path,
-                                command,
-                                result,
-                            });
-                        }
+        let work = move || nexus.execute(&cdb, Transfer::Out(&parameters), remaining(until));
+        let pending = match self.lanes.write.run(work, until).await {
+            Ok(ended) => return ended,
+            Err(Overdue::NotStarted) => return Err(NEVER_SENT),
+            Err(Overdue::Running(pending)) => pending,
+        };
+        if let Some(command) = reported {
+            let (path, late) = (self.id.clone(), self.late.clone());
+            tokio::spawn(async move {
+                if let Ok(result) = pending.await {
+                    // Nobody listens once the logical unit is forgotten.
+                    let _ = late.send(Late {
+                        path,
+                        command,
+                        result,
                     });
                 }
-                Err(TransportError::unknown(
-                    SenseCode::TIMEOUT_DURING_PROCESSING,
-                ))
-            }
+            });
         }
+        Err(STILL_OUT)
     }
 
     /// Takes unit attentions that wait on this path, since the host as a whole
@@ -223,21 +205,6 @@ impl Path {
                 _ => return,
             }
         }
-    }
-}
-
-/// Waits for a place on the path.
-async fn enter(
-    gate: &Arc<Semaphore>,
-    until: Instant,
-) -> Result<OwnedSemaphorePermit, TransportError> {
-    let wait = until.saturating_duration_since(Instant::now());
-    match timeout(wait, Arc::clone(gate).acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        // The semaphore is never closed.
-        Ok(Err(_)) | Err(_) => Err(TransportError::not_sent(
-            SenseCode::TIMEOUT_BEFORE_PROCESSING,
-        )),
     }
 }
 

@@ -105,20 +105,17 @@ impl Lun {
         &self.wwid
     }
 
-    /// Runs a PERSISTENT RESERVE IN. Answers by `until`.
+    /// Runs a PERSISTENT RESERVE IN. Answers by `until`, which every path keeps.
     pub async fn read(&self, route: &Route, command: PrIn, until: Instant) -> Outcome {
-        let answer = async {
-            match route {
-                Route::Single(id, nexus) => {
-                    let path = self.single(id, nexus);
-                    path.read(command, until)
-                        .await
-                        .unwrap_or_else(TransportError::answer)
-                }
-                Route::Multipath(source) => self.read_map(source, command, until).await,
+        match route {
+            Route::Single(id, nexus) => {
+                let path = self.single(id, nexus);
+                path.read(command, until)
+                    .await
+                    .unwrap_or_else(TransportError::answer)
             }
-        };
-        in_time(answer, until).await
+            Route::Multipath(source) => self.read_map(source, command, until).await,
+        }
     }
 
     /// Runs a PERSISTENT RESERVE OUT in its turn. Answers by `until`; a command
@@ -137,12 +134,11 @@ impl Lun {
             Ok(Err(_)) => return Outcome::check(SenseCode::IO_PROCESS_TERMINATED),
             Err(_) => return Outcome::check(SenseCode::TIMEOUT_BEFORE_PROCESSING),
         }
-        let answer = async {
-            answer
-                .await
-                .unwrap_or_else(|_| Outcome::check(SenseCode::IO_PROCESS_TERMINATED))
-        };
-        in_time(answer, until).await
+        match timeout_at(until, answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Outcome::check(SenseCode::IO_PROCESS_TERMINATED),
+            Err(_) => Outcome::check(SenseCode::TIMEOUT_DURING_PROCESSING),
+        }
     }
 
     fn single(&self, id: &super::state::PathId, nexus: &Arc<dyn crate::device::Nexus>) -> Path {
@@ -180,12 +176,6 @@ impl Lun {
         }
         answer.outcome
     }
-}
-
-async fn in_time(answer: impl Future<Output = Outcome>, until: Instant) -> Outcome {
-    timeout_at(until, answer)
-        .await
-        .unwrap_or_else(|_| Outcome::check(SenseCode::TIMEOUT_DURING_PROCESSING))
 }
 
 /// The one owner of a unit's state.

@@ -265,6 +265,8 @@ static int sg_io(const struct device *d, sg_io_hdr_t *h)
     return 0;
 }
 
+#define BLKGETDISKSEQ_ 0x80081280u /* linux/fs.h, since 5.15: which disk this number stands for now */
+
 int ioctl(int fd, unsigned long request, ...)
 {
     va_list list;
@@ -274,12 +276,13 @@ int ioctl(int fd, unsigned long request, ...)
 
     struct stat st;
     const struct device *d = NULL;
-    if ((unsigned)request >> 8 == 0x22 && REAL(fstat)(fd, &st) == 0) d = device_of(st.st_mode, st.st_ino);
+    if (((unsigned)request >> 8 == 0x22 || (unsigned)request == BLKGETDISKSEQ_) && REAL(fstat)(fd, &st) == 0) d = device_of(st.st_mode, st.st_ino);
     /* An O_PATH descriptor takes no ioctl (EBADF), and a loop device no SG_IO (ENOTTY): let the kernel say so. */
     if (!d || (fcntl(fd, F_GETFL) & O_PATH) || d->major == 7) return REAL(ioctl)(fd, request, argument);
     switch ((unsigned)request) {
     case SG_IO: return sg_io(d, argument);
     case SG_GET_VERSION_NUM: return *(int *)argument = 30536, 0;
+    case BLKGETDISKSEQ_: return *(unsigned long long *)argument = st.st_ino, 0;
     default: return REAL(ioctl)(fd, request, argument);
     }
 }
