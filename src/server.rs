@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long a client may stop in the middle of a request.
 const HALF_REQUEST: Duration = Duration::from_secs(10);
@@ -33,10 +33,11 @@ pub struct Service {
     /// Where devices are found.
     pub registry: Registry,
     deadline: AtomicU64,
-    /// Connections at a time; more wait to be accepted.
-    pub connections: Arc<Semaphore>,
-    /// A client that stops in the middle of a request is given up after this,
-    /// as is one that takes no replies when the service is to end. Between requests it may be silent for ever.
+    /// Connections at a time on each socket; more wait to be accepted.
+    connections: usize,
+    /// A client that is still in the middle of a request after this is given
+    /// up, as is one that takes no replies when the service is to end. Between
+    /// requests it may be silent for ever.
     pub half_request: Duration,
     violations: RateLimit,
 }
@@ -47,7 +48,7 @@ impl Service {
         Service {
             registry,
             deadline: AtomicU64::new(deadline.as_millis() as u64),
-            connections: Arc::new(Semaphore::new(connections)),
+            connections,
             half_request: HALF_REQUEST,
             violations: RateLimit::default(),
         }
@@ -65,36 +66,23 @@ impl Service {
         let mut sessions = JoinSet::new();
         let mut number = 0u64;
         loop {
-            let accepted = tokio::select! {
-                accepted = self.accept(&listener) => accepted,
+            let stream = tokio::select! {
+                stream = self.accept(&listener), if sessions.len() < self.connections => stream,
                 _ = stop.wait_for(|stop| *stop) => break,
                 Some(_) = sessions.join_next() => continue,
             };
-            let (stream, permit) = accepted;
             number += 1;
             let (service, stop, session) = (Arc::clone(&self), stop.clone(), number);
-            sessions.spawn(async move {
-                service.attend(stream, session, stop).await;
-                drop(permit);
-            });
+            sessions.spawn(async move { service.attend(stream, session, stop).await });
         }
         drop(listener);
         while sessions.join_next().await.is_some() {}
     }
 
-    async fn accept(
-        &self,
-        listener: &UnixListener,
-    ) -> (UnixStream, tokio::sync::OwnedSemaphorePermit) {
+    async fn accept(&self, listener: &UnixListener) -> UnixStream {
         loop {
-            let permit = Arc::clone(&self.connections).acquire_owned().await;
-            let Ok(permit) = permit else {
-                // Never closed; but if it were, nobody could be served.
-                std::future::pending::<()>().await;
-                continue;
-            };
             match listener.accept().await {
-                Ok((stream, _)) => return (stream, permit),
+                Ok((stream, _)) => return stream,
                 Err(error) => {
                     if self.violations.allow() {
                         tracing::warn!(%error, "client not accepted");
@@ -174,6 +162,7 @@ impl Service {
         decoder: &mut Decoder<OwnedFd>,
     ) -> Result<Option<Request<OwnedFd>>, SessionError> {
         let mut buffer = [0; 1024];
+        let mut patience = None;
         loop {
             let length = decoder.wanted().min(buffer.len());
             let chunk = async {
@@ -187,7 +176,8 @@ impl Service {
             let received = if decoder.is_idle() {
                 chunk.await?
             } else {
-                timeout(self.half_request, chunk)
+                let until = *patience.get_or_insert_with(|| Instant::now() + self.half_request);
+                timeout_at(until, chunk)
                     .await
                     .map_err(|_| SessionError::Stalled)??
             };

@@ -56,9 +56,9 @@ impl Simulation {
             for (index, path) in paths.iter().enumerate() {
                 let name = format!("{host}.{index}");
                 let one: FixedPaths = Arc::from([path.clone()]);
-                self.place(&folder, name, &wwid, one, registry)?;
+                self.place(&folder, name, &wwid, host, one, registry)?;
             }
-            self.place(&folder, host.clone(), &wwid, paths.into(), registry)?;
+            self.place(&folder, host.clone(), &wwid, host, paths.into(), registry)?;
         }
         self.luns.push(unit);
         Ok(())
@@ -69,6 +69,7 @@ impl Simulation {
         folder: &Path,
         name: String,
         wwid: &Wwid,
+        host: &str,
         paths: FixedPaths,
         registry: &mut Registry,
     ) -> io::Result<()> {
@@ -81,6 +82,7 @@ impl Simulation {
             .open(folder.join(&name))?;
         let simulated = Simulated {
             wwid: wwid.clone(),
+            host: host.to_owned(),
             name,
             paths,
         };

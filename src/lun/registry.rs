@@ -17,6 +17,9 @@ type DiskKey = (DeviceNumber, u64);
 /// A file of the simulator: device and inode.
 type FileKey = (u64, u64);
 
+/// A unit as one host sees it; only simulated hosts have names.
+type LunKey = (Wwid, String);
+
 /// A client's device, resolved.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -33,6 +36,9 @@ pub struct Target {
 pub struct Simulated {
     /// The simulated unit.
     pub wwid: Wwid,
+    /// The simulated host. Each is one that knows only its own registrations,
+    /// as if it had a daemon of its own.
+    pub host: String,
     /// The file's name.
     pub name: String,
     /// One path, or all of a host's.
@@ -43,7 +49,7 @@ pub struct Simulated {
 #[derive(Debug, Default)]
 pub struct Registry {
     sysfs: SysFs,
-    luns: Mutex<HashMap<Wwid, Arc<Lun>>>,
+    luns: Mutex<HashMap<LunKey, Arc<Lun>>>,
     disks: Mutex<HashMap<DiskKey, Arc<Identity>>>,
     simulated: HashMap<FileKey, Simulated>,
 }
@@ -86,7 +92,7 @@ impl Registry {
             Kind::Multipath(number) => Route::Multipath(Source::Map(self.sysfs.clone(), *number)),
         };
         Ok(Target {
-            lun: self.lun(&identity.wwid),
+            lun: self.lun(&identity.wwid, ""),
             name: Arc::from(identity.name.as_str()),
             route,
         })
@@ -124,22 +130,18 @@ impl Registry {
             )),
         };
         Target {
-            lun: self.lun(&simulated.wwid),
+            lun: self.lun(&simulated.wwid, &simulated.host),
             name: Arc::from(simulated.name.as_str()),
             route,
         }
     }
 
-    fn lun(&self, wwid: &Wwid) -> Arc<Lun> {
+    fn lun(&self, wwid: &Wwid, host: &str) -> Arc<Lun> {
         let mut luns = lock(&self.luns);
-        match luns.get(wwid) {
-            Some(lun) => Arc::clone(lun),
-            None => {
-                let lun = Arc::new(Lun::start(wwid.clone()));
-                luns.insert(wwid.clone(), Arc::clone(&lun));
-                lun
-            }
-        }
+        let lun = luns
+            .entry((wwid.clone(), host.to_owned()))
+            .or_insert_with(|| Arc::new(Lun::start(wwid.clone())));
+        Arc::clone(lun)
     }
 }
 
