@@ -1,10 +1,11 @@
 //! What a command costs on a multipath map: through reservd's socket, beside the
-//! bare SG_IO that it contains, and beside sg_persist and mpathpersist.
+//! bare SG_IO that it contains, and beside the old helper, sg_persist and
+//! mpathpersist.
 //!
 //! Runs inside the virtual machine of `tests/vm`, after `lab.sh`, on LUNs the lab
 //! made; `benches/vm.sh` builds it and boots the machine. Prints a Markdown table
-//! of medians in microseconds and the ratios to SG_IO, once with one map on the
-//! host and once with many. Under emulation only ratios mean something.
+//! of medians in microseconds, once with one map on the host and once with many.
+//! Under emulation only ratios mean something.
 
 #![allow(clippy::unwrap_used, reason = "a measurement may end at once")]
 
@@ -16,7 +17,7 @@ use reservd::sys::sg::{self, Data};
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const SOCKET: &str = "/run/reservd/pr-helper.sock";
@@ -128,7 +129,32 @@ fn open(device: &str) -> File {
 struct Bench {
     map: String,
     path: String,
-    client: Client,
+    reservd: Client,
+    old: Client,
+}
+
+/// Starts a helper and waits until it greets.
+fn start(program: &str, arguments: &[&str], socket: &str) -> (Child, Client) {
+    let child = Command::new(program)
+        .args(arguments)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    loop {
+        match Client::connect(Path::new(socket)) {
+            Ok(client) => return (child, client),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Median round trip of a command over a helper's socket.
+fn round_trip(client: &mut Client, device: &str, case: &Case) -> Duration {
+    let device = open(device);
+    median(ROUNDS, || {
+        let outcome = client.run(device.as_fd(), &case.cdb, &case.list).unwrap();
+        assert!(outcome.is_good(), "{}: {outcome}", case.name);
+    })
 }
 
 impl Bench {
@@ -146,41 +172,34 @@ impl Bench {
         })
     }
 
-    fn reservd(&mut self, case: &Case) -> Duration {
-        let device = open(&self.map);
-        median(ROUNDS, || {
-            let outcome = self
-                .client
-                .run(device.as_fd(), &case.cdb, &case.list)
-                .unwrap();
-            assert!(outcome.is_good(), "{}: {outcome}", case.name);
-        })
-    }
-
     fn table(&mut self, maps: &str) {
+        let settled = Command::new("udevadm").arg("settle").status().unwrap();
+        assert!(settled.success());
         println!("\n{maps}\n");
         println!(
-            "| command | SG_IO on a path | reservd | ratio | sg_persist on a path | mpathpersist | ratio |"
+            "| command | SG_IO on a path | qemu-pr-helper on a path | reservd on a path | reservd on the map \
+             | sg_persist on a path | mpathpersist on the map |"
         );
         println!("|---|---:|---:|---:|---:|---:|---:|");
         for case in cases() {
             let bare = self.sg_io(&case);
-            let ours = self.reservd(&case);
+            let old = round_trip(&mut self.old, &self.path, &case);
+            let path = round_trip(&mut self.reservd, &self.path, &case);
+            let map = round_trip(&mut self.reservd, &self.map, &case);
             let tool = program("sg_persist", case.arguments, &self.path);
             let library = program("mpathpersist", case.arguments, &self.map);
             let micros = |time: Option<Duration>| {
                 time.map_or("fails".into(), |time| time.as_micros().to_string())
             };
-            let ratio = |time: Duration| time.as_secs_f64() / bare.as_secs_f64();
             println!(
-                "| {} | {} | {} | {:.2} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} |",
                 case.name,
                 bare.as_micros(),
-                ours.as_micros(),
-                ratio(ours),
+                old.as_micros(),
+                path.as_micros(),
+                map.as_micros(),
                 micros(tool),
                 micros(library),
-                library.map_or("-".into(), |time| format!("{:.0}", ratio(time))),
             );
         }
     }
@@ -195,21 +214,15 @@ fn main() {
         line.unwrap().to_owned()
     };
     fs::write("/run/reservd-bench.toml", "").unwrap();
-    let mut daemon = Command::new("/payload/reservd")
-        .args(["--config", "/run/reservd-bench.toml"])
-        .stderr(File::create("/results/reservd-bench.log").unwrap())
-        .spawn()
-        .unwrap();
-    let client = loop {
-        match Client::connect(Path::new(SOCKET)) {
-            Ok(client) => break client,
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
-        }
-    };
+    let config = ["--config", "/run/reservd-bench.toml"];
+    let (mut daemon, reservd) = start("/payload/reservd", &config, SOCKET);
+    let old_socket = "/run/old.sock";
+    let (mut helper, old) = start("/usr/bin/qemu-pr-helper", &["-k", old_socket], old_socket);
     let mut bench = Bench {
         map: value("MAP"),
         path: value("PATH_A"),
-        client,
+        reservd,
+        old,
     };
     // Through multipathd's library first, so that its own records agree.
     let register = "--out --register-ignore --param-sark=0xa1";
@@ -224,6 +237,8 @@ fn main() {
     assert!(many(MANY).success());
     bench.table("With 40 more maps:");
     many("undo");
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
+    for child in [&mut daemon, &mut helper] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }
