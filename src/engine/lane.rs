@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 /// A thread without work ends after this.
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(10);
 /// The stack of a thread: an ioctl needs little.
 const STACK: usize = 128 * 1024;
 
@@ -35,9 +35,20 @@ pub enum Overdue {
     Running(Pending),
 }
 
-/// Runs blocking work on at most so many threads.
+/// Runs blocking work on at most so many threads, which end with it.
 #[derive(Debug, Clone)]
-pub struct Lane(Arc<Shared>);
+pub struct Lane(Arc<Owner>);
+
+/// Those who may still submit work. The threads hold only what is shared.
+#[derive(Debug)]
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.wake.notify_all();
+    }
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -51,6 +62,7 @@ struct State {
     queue: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    closed: bool,
 }
 
 struct Job {
@@ -79,11 +91,11 @@ fn leave_waiting(stage: &AtomicU8, next: u8) -> bool {
 impl Lane {
     /// A lane of at most `limit` threads; none is started yet.
     pub fn new(limit: usize) -> Self {
-        Lane(Arc::new(Shared {
+        Lane(Arc::new(Owner(Arc::new(Shared {
             limit,
             state: Mutex::default(),
             wake: Condvar::new(),
-        }))
+        }))))
     }
 
     /// Runs `work` when its turn comes.
@@ -113,12 +125,13 @@ impl Lane {
     }
 
     fn submit(&self, job: Job) {
-        let mut state = self.0.lock();
+        let shared = &self.0.0;
+        let mut state = shared.lock();
         state.queue.push_back(job);
         if state.idle >= state.queue.len() {
             drop(state);
-            self.0.wake.notify_one();
-        } else if state.threads < self.0.limit {
+            shared.wake.notify_one();
+        } else if state.threads < shared.limit {
             state.threads += 1;
             drop(state);
             self.start_thread();
@@ -126,14 +139,14 @@ impl Lane {
     }
 
     fn start_thread(&self) {
-        let shared = Arc::clone(&self.0);
+        let shared = Arc::clone(&self.0.0);
         let started = thread::Builder::new()
             .name("path".into())
             .stack_size(STACK)
             .spawn(move || shared.work());
         if let Err(error) = started {
             tracing::error!(%error, "no thread for a command");
-            let mut state = self.0.lock();
+            let mut state = self.0.0.lock();
             state.threads -= 1;
             if state.threads == 0 {
                 state.queue.clear();
@@ -157,12 +170,15 @@ impl Shared {
         }
     }
 
-    /// The next job; `None` when there was nothing to do for long.
+    /// The next job; `None` when there was nothing to do for long, or will never be.
     fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.queue.pop_front() {
                 return Some(job);
+            }
+            if state.closed {
+                return None;
             }
             state.idle += 1;
             let (woken, waited) = self
@@ -208,6 +224,19 @@ mod tests {
         assert!(other.is_ok(), "the second thread serves");
         release.send(()).unwrap();
         assert_eq!(pending.await, Ok(Ok(Outcome::conflict())));
+    }
+
+    #[tokio::test]
+    async fn its_threads_end_with_a_lane() {
+        let lane = Lane::new(2);
+        let until = Instant::now() + Duration::from_secs(5);
+        assert!(lane.run(|| Ok(Outcome::conflict()), until).await.is_ok());
+        let shared = Arc::downgrade(&lane.0.0);
+        drop(lane);
+        while shared.strong_count() > 0 {
+            assert!(Instant::now() < until, "a thread stays, and is idle");
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -104,6 +104,7 @@ impl World {
         for (file, name, paths) in [(&devices.map, "map", fixed), (&devices.path, "path", one)] {
             let simulated = Simulated {
                 wwid: Wwid::new(WWID),
+                host: "host-a".into(),
                 name: name.into(),
                 paths,
             };
