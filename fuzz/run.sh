@@ -14,7 +14,7 @@ export RUSTC_BOOTSTRAP=1
 cargo fuzz build -s none
 
 # Long scripts of a session find no more than short ones, and take their time.
-length_of() { case $1 in session) echo 256 ;; *) echo 4096 ;; esac; }
+length_of() { case $1 in session) echo 128 ;; *) echo 4096 ;; esac; }
 
 run() {
     local target=$1 log corpus=corpus/$1 started=$SECONDS found=nothing status=0
