@@ -7,6 +7,8 @@ pub mod activation;
 pub mod dm;
 pub mod fdpass;
 pub mod file;
+pub mod mpath;
+pub mod process;
 pub mod sg;
 
 /// Kernel structures, made by bindgen from the system's headers.
