@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub struct Config {
     pub helper: Helper,
     /// How commands are run.
     pub commands: Commands,
+    /// What holds for every unit.
+    pub defaults: Defaults,
     /// Simulated logical units; none by default.
     pub simulator: Option<Simulator>,
 }
@@ -58,6 +60,37 @@ impl Default for Commands {
         Commands {
             deadline: Duration::from_secs(15),
         }
+    }
+}
+
+/// `[defaults]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Defaults {
+    /// Who changes reservations on multipath maps.
+    pub engine: Engine,
+}
+
+/// Who changes reservations on a multipath map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// libmpathpersist from 0.13 on, where it is there; else our own commands.
+    #[default]
+    Auto,
+    /// libmpathpersist, for all that it does without harm.
+    Mpathpersist,
+    /// Our own commands, path by path.
+    Direct,
+}
+
+impl std::fmt::Display for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Engine::Auto => "auto",
+            Engine::Mpathpersist => "mpathpersist",
+            Engine::Direct => "direct",
+        })
     }
 }
 
@@ -218,6 +251,10 @@ mod tests {
             ("[helper]\nmode = \"0888\"\n", "line 2, column 8"),
             ("[commands]\n\ndeadline-ms = 5\n", "line 3, column 15"),
             ("[helper\n", "line 1, column 8"),
+            (
+                "[defaults]\nengine = \"libmpathpersist\"\n",
+                "line 2, column 10",
+            ),
         ] {
             let error = Config::parse(text).unwrap_err().to_string();
             assert!(error.contains(line), "{error}");

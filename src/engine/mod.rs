@@ -7,6 +7,7 @@
 pub mod direct;
 pub mod lane;
 pub mod path;
+pub mod policy;
 pub mod read;
 
 pub use path::{Gates, Late, Path};
