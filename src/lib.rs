@@ -19,3 +19,4 @@ pub mod server;
 pub mod simulation;
 pub mod socket;
 pub mod sys;
+pub mod worker;

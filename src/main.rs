@@ -28,6 +28,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if reservd::worker::is_requested() {
+        return reservd::worker::main();
+    }
     let arguments = Arguments::parse();
     let path = arguments.config.or_else(|| {
         let path = PathBuf::from("/etc/reservd/reservd.toml");

@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &[
         "server",
         "simulation",
+        "worker",
         "socket",
         "pidfile",
         "privileges",

@@ -52,6 +52,9 @@ const DEFAULT_SOCKET: &str = "/var/run/qemu-pr-helper.sock";
 const DEFAULT_PIDFILE: &str = "/var/run/qemu-pr-helper.pid";
 
 fn main() -> ExitCode {
+    if reservd::worker::is_requested() {
+        return reservd::worker::main();
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -6,6 +6,7 @@
 
 pub mod direct;
 pub mod lane;
+pub mod mpathpersist;
 pub mod path;
 pub mod policy;
 pub mod read;

@@ -91,6 +91,8 @@ impl SenseCode {
     pub const INVALID_RELEASE: Self = Self::new(0x05, 0x26, 0x04);
     /// INSUFFICIENT REGISTRATION RESOURCES.
     pub const INSUFFICIENT_REGISTRATION_RESOURCES: Self = Self::new(0x05, 0x55, 0x04);
+    /// LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE.
+    pub const NOT_READY: Self = Self::new(0x02, 0x04, 0x00);
     /// MEDIUM NOT PRESENT.
     pub const MEDIUM_NOT_PRESENT: Self = Self::new(0x02, 0x3a, 0x00);
     /// UNRECOVERED READ ERROR, the general medium error.

@@ -4,7 +4,7 @@
 //! The library may end the process, hang, write to standard error and leave
 //! descriptors open. So it is used in a process of its own only, by one thread.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 #[cfg(feature = "mpathpersist")]
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
@@ -38,8 +38,8 @@ pub enum LoadError {
     #[error("reservd was built without libmpathpersist")]
     NotBuiltIn,
     /// It is not there, or lacks what we need (multipath-tools before 0.8.6).
-    #[error("{path}: {1}", path = .0.display())]
-    Loader(OsString, String),
+    #[error("{0}")]
+    Loader(String),
     /// Its own initialisation failed.
     #[error("libmpathpersist_init failed with {0}")]
     Init(i32),
@@ -112,8 +112,14 @@ impl Library {
     /// # Errors
     /// [`LoadError::Loader`] with the loader's words.
     pub fn load(path: &OsStr) -> Result<Self, LoadError> {
-        let failed =
-            |error: libloading::Error| LoadError::Loader(path.to_owned(), error.to_string());
+        let failed = |error: libloading::Error| {
+            use std::error::Error;
+            // The loader's own words, which name the file, are one level down.
+            let words = error
+                .source()
+                .map_or_else(|| error.to_string(), ToString::to_string);
+            LoadError::Loader(words)
+        };
         // SAFETY: loading runs the constructors of multipath-tools' libraries,
         // which only set up their own data; the path is the administrator's.
         let library = unsafe { libloading::Library::new(path) }.map_err(failed)?;
