@@ -1,10 +1,12 @@
 //! The one place that knows all parts: start order, signals, reload, shutdown.
 
-use crate::config::{Config, Simulator};
+use crate::config::{Config, Engine, Simulator};
 use crate::device::identity::SysFs;
+use crate::engine::mpathpersist::{self, Engines, Launch};
 use crate::lun::registry::Registry;
 use crate::server::Service;
 use crate::simulation::Simulation;
+use nix::unistd::geteuid;
 use sd_notify::NotifyState;
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -20,6 +22,10 @@ use tokio::sync::watch;
 const HEARTBEAT: Duration = crate::engine::read::HEDGE;
 /// After the last command ended, the process does not wait for hung ioctls.
 const DRAIN: Duration = Duration::from_millis(100);
+
+/// The program that workers are started from: this one, even if its file was
+/// replaced meanwhile.
+const OURSELVES: &str = "/proc/self/exe";
 
 /// What a daemon is started with.
 #[derive(Debug)]
@@ -58,6 +64,9 @@ async fn serve(setup: Setup) -> io::Result<()> {
         Some(simulator) => Some(simulate(simulator, &mut registry)?),
         None => None,
     };
+    let engines = Engines::new(Launch::new(OURSELVES), Engine::Direct, None);
+    establish(&engines, setup.config.defaults.engine).await;
+    registry.set_engines(Arc::new(engines));
     let service = Arc::new(Service::new(
         registry,
         setup.config.commands.deadline,
@@ -88,7 +97,7 @@ async fn serve(setup: Setup) -> io::Result<()> {
                 if let Ok(now) = NotifyState::monotonic_usec_now() {
                     tell(&[NotifyState::Reloading, now]);
                 }
-                reload(&setup.config_path, &service);
+                reload(&setup.config_path, &service).await;
                 tell(&[NotifyState::Ready]);
             }
         }
@@ -106,7 +115,7 @@ async fn serve(setup: Setup) -> io::Result<()> {
 }
 
 /// Takes new settings over, all or none.
-fn reload(path: &Option<PathBuf>, service: &Service) {
+async fn reload(path: &Option<PathBuf>, service: &Service) {
     let Some(path) = path else {
         tracing::info!("nothing to reload: no configuration file in use");
         return;
@@ -114,10 +123,38 @@ fn reload(path: &Option<PathBuf>, service: &Service) {
     match Config::load(path) {
         Ok(config) => {
             service.set_deadline(config.commands.deadline);
+            establish(service.registry.engines(), config.defaults.engine).await;
             tracing::info!(path = %path.display(), "configuration reloaded");
         }
         Err(error) => tracing::error!(%error, "configuration not reloaded; the old one stays"),
     }
+}
+
+/// Looks for libmpathpersist where the setting asks for it.
+async fn establish(engines: &Engines, setting: Engine) {
+    let found = match setting {
+        Engine::Direct => return engines.set(setting, None),
+        // multipathd takes keys from root only.
+        _ if !geteuid().is_root() => Err("reservd does not run as root".into()),
+        _ => mpathpersist::probe(engines.launch()).await,
+    };
+    match (&found, setting) {
+        (Ok(probe), _) => {
+            let version = probe.effective_version();
+            tracing::info!(engine = %setting, %version, "libmpathpersist is there");
+        }
+        (Err(reason), Engine::Mpathpersist) => {
+            tracing::error!(
+                reason,
+                "libmpathpersist cannot be used, and engine is \
+                \"mpathpersist\": changes of reservations on multipath maps are refused"
+            );
+        }
+        (Err(reason), _) => {
+            tracing::info!(engine = %setting, reason, "libmpathpersist cannot be used; direct");
+        }
+    }
+    engines.set(setting, found.ok().map(|probe| probe.effective_version()));
 }
 
 /// The kernel's sysfs, or one that a test or a container puts elsewhere.

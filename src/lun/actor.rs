@@ -2,17 +2,21 @@
 
 use super::route::{Route, Source};
 use super::state::LunState;
+use crate::config::Engine;
 use crate::device::TransportError;
 use crate::device::identity::Wwid;
 use crate::engine::direct::Direct;
+use crate::engine::mpathpersist::{Engines, Worker};
+use crate::engine::policy::Choice;
 use crate::engine::{Gates, Late, Path, read};
 use crate::scsi::{Cdb, OutAction, Outcome, PrIn, PrOut, SenseCode};
 use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 /// Writes waiting for one unit. Clients have one command each in flight, so
 /// only a crowd of them fills it; the rest waits outside, within its deadline.
@@ -77,7 +81,7 @@ impl Shared {
 impl Lun {
     /// Starts the actor of a unit; it ends when this is dropped. Must be called
     /// on a tokio runtime.
-    pub fn start(wwid: Wwid) -> Self {
+    pub fn start(wwid: Wwid, engines: Arc<Engines>) -> Self {
         let (inbox, orders) = mpsc::channel(INBOX);
         let (late, lates) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
@@ -91,6 +95,7 @@ impl Lun {
             shared: Arc::clone(&shared),
             state: LunState::default(),
             source: None,
+            worker: Worker::new(engines),
         };
         tokio::spawn(actor.run(orders, lates));
         Lun {
@@ -114,7 +119,7 @@ impl Lun {
                     .await
                     .unwrap_or_else(TransportError::answer)
             }
-            Route::Multipath(source) => self.read_map(source, command, until).await,
+            Route::Multipath(source, _) => self.read_map(source, command, until).await,
         }
     }
 
@@ -186,6 +191,8 @@ struct Actor {
     state: LunState,
     /// Where the paths were last found, to look for those that owe a key.
     source: Option<Source>,
+    /// libmpathpersist, where it is used.
+    worker: Worker,
 }
 
 impl Actor {
@@ -196,6 +203,8 @@ impl Actor {
     ) {
         loop {
             let in_debt = !self.state.owed().is_empty();
+            let idle_at = self.worker.idle_at();
+            let idle = idle_at.unwrap_or_else(Instant::now);
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(order) => self.serve(order).await,
@@ -203,6 +212,7 @@ impl Actor {
                 },
                 Some(late) = lates.recv() => self.late(&late).await,
                 () = sleep(DEBT_PERIOD), if in_debt => self.settle_debts().await,
+                () = sleep_until(idle), if idle_at.is_some() => self.worker.end(),
             }
         }
     }
@@ -252,17 +262,69 @@ impl Actor {
                 }
                 outcome
             }
-            Route::Multipath(source) => {
-                let paths = self.shared.refresh(source);
-                self.source = Some(source.clone());
-                let mut engine = Direct {
-                    paths: &paths,
-                    state: &mut self.state,
-                    until: order.until,
-                    map: source.map(),
-                };
-                engine.run(command).await
+            Route::Multipath(source, device) => {
+                self.execute_on_map(source, device, command, order.until)
+                    .await
             }
+        }
+    }
+
+    async fn execute_on_map(
+        &mut self,
+        source: &Source,
+        device: &OwnedFd,
+        command: &PrOut,
+        until: Instant,
+    ) -> Outcome {
+        let paths = self.shared.refresh(source);
+        self.source = Some(source.clone());
+        // One of ours may still be in flight there.
+        if let Err(error) = self.worker.settle(until).await {
+            return error.answer();
+        }
+        let by_library = match self.choose(source, command) {
+            Choice::Library => {
+                let result = self.worker.run(device.as_fd(), command, until).await;
+                match (result, self.worker.engines().setting()) {
+                    (Err(TransportError::NotSent(reason)), Engine::Auto) => {
+                        tracing::warn!(wwid = %self.wwid, %reason,
+                            "libmpathpersist is out of reach; sent directly");
+                        None
+                    }
+                    (result, _) => Some(result),
+                }
+            }
+            Choice::Direct => None,
+            Choice::Refuse => {
+                tracing::error!(wwid = %self.wwid, action = %command.action,
+                    "engine is \"mpathpersist\" and libmpathpersist is not there: refused");
+                return Outcome::check(SenseCode::COMMUNICATION_FAILURE);
+            }
+        };
+        let mut engine = Direct {
+            paths: &paths,
+            state: &mut self.state,
+            until,
+            map: source.map(),
+        };
+        match by_library {
+            None => engine.run(command).await,
+            Some(Ok(outcome)) => {
+                if outcome.is_good() {
+                    engine.adopt(command).await;
+                }
+                outcome
+            }
+            Some(Err(error)) => error.answer(),
+        }
+    }
+
+    /// A simulated map is none to the library: only where it is demanded.
+    fn choose(&self, source: &Source, command: &PrOut) -> Choice {
+        let engines = self.worker.engines();
+        match (source.map(), engines.setting()) {
+            (None, Engine::Auto) => Choice::Direct,
+            _ => engines.choose(command),
         }
     }
 

@@ -6,6 +6,7 @@ use super::state::PathId;
 use crate::device::Nexus;
 use crate::device::identity::{DeviceNumber, Identity, Kind, Refusal, SysFs, Wwid};
 use crate::device::sg::SgNexus;
+use crate::engine::mpathpersist::Engines;
 use crate::sys::file::disk_sequence;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -52,6 +53,7 @@ pub struct Registry {
     luns: Mutex<HashMap<LunKey, Arc<Lun>>>,
     disks: Mutex<HashMap<DiskKey, Arc<Identity>>>,
     simulated: HashMap<FileKey, Simulated>,
+    engines: Arc<Engines>,
 }
 
 impl Registry {
@@ -61,6 +63,16 @@ impl Registry {
             sysfs,
             ..Default::default()
         }
+    }
+
+    /// With these engines for multipath maps; without any, direct.
+    pub fn set_engines(&mut self, engines: Arc<Engines>) {
+        self.engines = engines;
+    }
+
+    /// The engines for multipath maps.
+    pub fn engines(&self) -> &Engines {
+        &self.engines
     }
 
     /// Lets this file stand for simulated paths.
@@ -84,12 +96,14 @@ impl Registry {
     /// [`Refusal`] for what is not served.
     pub fn resolve(&self, device: OwnedFd) -> Result<Target, Refusal> {
         if let Some(simulated) = self.simulated(&device) {
-            return Ok(self.simulated_target(simulated));
+            return Ok(self.simulated_target(simulated, device));
         }
         let identity = self.identify(&device)?;
         let route = match &identity.kind {
             Kind::Scsi(hctl) => Route::Single(PathId(hctl.clone()), Arc::new(SgNexus::new(device))),
-            Kind::Multipath(number) => Route::Multipath(Source::Map(self.sysfs.clone(), *number)),
+            Kind::Multipath(number) => {
+                Route::Multipath(Source::Map(self.sysfs.clone(), *number), Arc::new(device))
+            }
         };
         Ok(Target {
             lun: self.lun(&identity.wwid, ""),
@@ -121,13 +135,13 @@ impl Registry {
         self.simulated.get(&(stat.st_dev, stat.st_ino))
     }
 
-    fn simulated_target(&self, simulated: &Simulated) -> Target {
+    fn simulated_target(&self, simulated: &Simulated, device: OwnedFd) -> Target {
         let route = match &simulated.paths[..] {
             [(id, nexus)] => Route::Single(id.clone(), Arc::clone(nexus) as Arc<dyn Nexus>),
-            _ => Route::Multipath(Source::Fixed(
-                simulated.name.clone(),
-                Arc::clone(&simulated.paths),
-            )),
+            _ => Route::Multipath(
+                Source::Fixed(simulated.name.clone(), Arc::clone(&simulated.paths)),
+                Arc::new(device),
+            ),
         };
         Target {
             lun: self.lun(&simulated.wwid, &simulated.host),
@@ -140,7 +154,7 @@ impl Registry {
         let mut luns = lock(&self.luns);
         let lun = luns
             .entry((wwid.clone(), host.to_owned()))
-            .or_insert_with(|| Arc::new(Lun::start(wwid.clone())));
+            .or_insert_with(|| Arc::new(Lun::start(wwid.clone(), Arc::clone(&self.engines))));
         Arc::clone(lun)
     }
 }

@@ -5,6 +5,7 @@ use crate::device::Nexus;
 use crate::device::identity::{DeviceNumber, SysFs};
 use crate::device::sg::DiskNexus;
 use crate::engine::{Gates, Late, Path};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -16,8 +17,9 @@ pub type FixedPaths = Arc<[(PathId, Arc<dyn Nexus>)]>;
 pub enum Route {
     /// One nexus, whose answers the client gets as they are.
     Single(PathId, Arc<dyn Nexus>),
-    /// Several nexuses that act as one initiator.
-    Multipath(Source),
+    /// Several nexuses that act as one initiator, and the device that the client
+    /// passed, for engines that want the map itself.
+    Multipath(Source, Arc<OwnedFd>),
 }
 
 /// Where the paths of a map are found.

@@ -11,6 +11,7 @@ pub use client::{Client, End, read_keys, sense};
 use reservd::config::{SimulatedLun, Simulator};
 use reservd::device::identity::SysFs;
 use reservd::device::sim::{SimLun, SimPath};
+use reservd::engine::mpathpersist::Engines;
 use reservd::lun::registry::Registry;
 use reservd::server::Service;
 use reservd::simulation::Simulation;
@@ -56,6 +57,11 @@ pub struct Rig {
 
 impl Rig {
     pub fn start(bounds: Bounds) -> Rig {
+        Self::start_with(bounds, Arc::default())
+    }
+
+    /// With these engines for multipath maps.
+    pub fn start_with(bounds: Bounds, engines: Arc<Engines>) -> Rig {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let unit = |number| SimulatedLun {
             name: format!("lun{number}"),
@@ -68,6 +74,7 @@ impl Rig {
             lun: vec![unit(0), unit(1)],
         };
         let mut registry = Registry::new(SysFs::new(folder.path().join("no-sysfs")));
+        registry.set_engines(engines);
         let simulation = Simulation::start(&simulator, &mut registry).expect("simulated units");
         let mut service = Service::new(registry, bounds.deadline, bounds.connections);
         service.half_request = bounds.half_request;

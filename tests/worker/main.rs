@@ -5,6 +5,7 @@
 mod faults;
 #[path = "../rig/mod.rs"]
 mod rig;
+mod service;
 
 use reservd::config::Engine;
 use reservd::engine::mpathpersist::{Engines, LIBRARY_VARIABLE, Launch, Worker};

@@ -11,6 +11,7 @@
 //! after writing to several paths the registrations are read again: where our
 //! key was taken away meanwhile, what was just put is removed.
 
+mod adopt;
 mod preempt;
 mod register;
 mod reserve;

@@ -1,0 +1,63 @@
+//! Commands that another engine has run on the whole map.
+
+use super::Direct;
+use crate::scsi::{OutAction, PrOut, ReservationKey};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A path that answers nothing for this long counts as away.
+const ANSWERING: Duration = Duration::from_millis(500);
+
+impl Direct<'_> {
+    /// Takes a command that ended GOOD into account as if it had been ours: what
+    /// is registered, which paths that did not answer may carry an old key, and
+    /// the unit attentions that it raised on our own paths.
+    ///
+    /// Which nexus is which of our paths is not learned: the other engine
+    /// registers them all at once.
+    pub async fn adopt(&mut self, command: &PrOut) {
+        match command.action {
+            OutAction::Register | OutAction::RegisterAndIgnore => {
+                self.adopt_registration(command).await;
+            }
+            OutAction::Clear => {
+                self.state.cleared();
+                self.drain_others(None).await;
+            }
+            OutAction::Release | OutAction::Preempt | OutAction::PreemptAndAbort => {
+                self.drain_others(None).await;
+            }
+            OutAction::Reserve | OutAction::RegisterAndMove | OutAction::ReplaceLostReservation => {
+            }
+        }
+    }
+
+    async fn adopt_registration(&mut self, command: &PrOut) {
+        let from = match (command.action, self.state.registration()) {
+            (OutAction::Register, _) => command.parameters.key,
+            (_, Some(registration)) => registration.key,
+            (_, None) => ReservationKey::ZERO,
+        };
+        let to = command.parameters.service_action_key;
+        // Dead paths do not fail the other engine's command, and keep their key.
+        let mut on = Vec::new();
+        for path in self.paths {
+            match path.test_unit_ready(Instant::now() + ANSWERING).await {
+                Ok(_) => on.push(path.id.clone()),
+                Err(error) => {
+                    tracing::warn!(path = %path.id, %error, key = %to,
+                        "path not reached by a registration");
+                    if from != to {
+                        self.state.owe(&path.id, from);
+                    }
+                }
+            }
+        }
+        let present: Vec<_> = self.paths.iter().map(|path| path.id.clone()).collect();
+        self.state
+            .registered(to, command.parameters.flags, &on, &present);
+        if to.is_zero() {
+            self.drain_others(None).await;
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The library behind the whole service: simulated maps, whose writes go
+//! through the fake, and reads to the simulator.
+
+use crate::rig::{Bounds, Rig, sense};
+use crate::{engines, launch};
+use reservd::config::Engine;
+use reservd::engine::mpathpersist::Engines;
+use reservd::engine::policy::Version;
+use reservd::scsi::pr::RegisterFlags;
+use reservd::scsi::{OutAction, PrOut, ReservationKey, ScopeType, SenseCode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_millis(800);
+const SLACK: Duration = Duration::from_millis(1500);
+const KEY: ReservationKey = ReservationKey(0xa1);
+
+fn rig(engines: Arc<Engines>) -> Rig {
+    let bounds = Bounds {
+        deadline: DEADLINE,
+        ..Bounds::default()
+    };
+    Rig::start_with(bounds, engines)
+}
+
+fn register() -> PrOut {
+    PrOut::register(ReservationKey::ZERO, KEY, RegisterFlags::default())
+}
+
+fn reserve() -> PrOut {
+    let none = ReservationKey::ZERO;
+    PrOut::basic(OutAction::Reserve, ScopeType(5), KEY, none)
+}
+
+#[test]
+fn a_worker_that_hangs_or_dies_costs_one_command_of_one_unit() {
+    let cases = [
+        ("stop", SenseCode::TIMEOUT_DURING_PROCESSING),
+        ("sleep", SenseCode::TIMEOUT_DURING_PROCESSING),
+        ("kill", SenseCode::IO_PROCESS_TERMINATED),
+        ("exit", SenseCode::IO_PROCESS_TERMINATED),
+    ];
+    for (word, expected) in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut launch = launch(word);
+        let once = (
+            "RESERVD_FAKE_ONCE".into(),
+            folder.path().join("once").into(),
+        );
+        launch.environment.push(once);
+        let rig = rig(engines(launch));
+        let (bad, good) = (rig.device("lun0/host-a"), rig.device("lun1/host-a"));
+        let (mut first, mut second) = (rig.client(), rig.client());
+
+        let started = Instant::now();
+        first.send_out(&register(), &bad);
+        // Reads of the same unit, and the other unit, go on meanwhile.
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(second.read_keys(&bad).expect("a reply").is_good());
+        assert!(second.out(&register(), &good).expect("a reply").is_good());
+        let reply = first.reply();
+        assert_eq!(sense(&reply), Some(expected), "{word}");
+        assert!(started.elapsed() < DEADLINE + SLACK, "{word}");
+        // The next command may come before the dead worker is gone.
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(
+            first.out(&register(), &bad).expect("a reply").is_good(),
+            "{word}"
+        );
+    }
+}
+
+#[test]
+fn every_client_is_told_what_the_library_said() {
+    let rig = rig(engines(launch("11 1 0")));
+    let map = rig.device("lun0/host-a");
+    let mut client = rig.client();
+    assert!(
+        client
+            .out(&register(), &map)
+            .expect("a reply")
+            .is_conflict()
+    );
+    let refused = client.out(&register(), &map);
+    assert_eq!(
+        sense(&refused),
+        Some(SenseCode::INVALID_FIELD_IN_PARAMETER_LIST)
+    );
+    assert!(client.out(&register(), &map).expect("a reply").is_good());
+    // The fake did nothing, so nothing is there.
+    assert_eq!(rig.lun(0).keys("host-a"), [None, None]);
+}
+
+#[test]
+fn a_single_path_never_meets_the_library() {
+    let rig = rig(engines(launch("abort")));
+    let disk = rig.device("lun0/host-a.0");
+    let mut client = rig.client();
+    assert!(client.out(&register(), &disk).expect("a reply").is_good());
+    assert_eq!(rig.lun(0).keys("host-a"), [Some(KEY), None]);
+}
+
+#[test]
+fn auto_goes_direct_where_the_library_is_old_or_gone() {
+    let old = Engines::new(launch("abort"), Engine::Auto, Some(Version(0, 12, 2)));
+    let gone = Engines::new(launch("abort"), Engine::Auto, None);
+    for engines in [old, gone] {
+        let rig = rig(Arc::new(engines));
+        let map = rig.device("lun0/host-a");
+        let mut client = rig.client();
+        assert!(client.out(&register(), &map).expect("a reply").is_good());
+        assert_eq!(rig.lun(0).keys("host-a"), [Some(KEY), Some(KEY)]);
+    }
+}
+
+#[test]
+fn a_demanded_library_that_is_gone_refuses_changes_but_not_reads() {
+    let engines = Engines::new(launch("0"), Engine::Mpathpersist, None);
+    let rig = rig(Arc::new(engines));
+    let map = rig.device("lun0/host-a");
+    let mut client = rig.client();
+    let refused = client.out(&register(), &map);
+    assert_eq!(sense(&refused), Some(SenseCode::COMMUNICATION_FAILURE));
+    assert!(client.read_keys(&map).expect("a reply").is_good());
+}
+
+#[test]
+fn an_old_library_registers_but_does_not_release() {
+    let old = Some(Version(0, 9, 4));
+    let engines = Engines::new(launch("0 0 abort"), Engine::Mpathpersist, old);
+    let rig = rig(Arc::new(engines));
+    let map = rig.device("lun0/host-a");
+    let mut client = rig.client();
+    for command in [register(), reserve()] {
+        assert!(client.out(&command, &map).expect("a reply").is_good());
+    }
+    // Straight to the simulator, which knows of no registration.
+    let release = PrOut::basic(OutAction::Release, ScopeType(5), KEY, ReservationKey::ZERO);
+    assert!(client.out(&release, &map).expect("a reply").is_conflict());
+}
