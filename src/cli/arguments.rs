@@ -40,6 +40,17 @@ pub enum Command {
     /// Send one persistent reservation command to a device, as a guest would.
     #[command(subcommand, after_help = format!("{PR_NOTES}\n\n{EXIT_CODES}"))]
     Pr(Pr),
+    /// Say what this host has, and who runs which command on multipath maps.
+    Doctor(Doctor),
+}
+
+/// `reservctl doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Configuration file of reservd; without it, /etc/reservd/reservd.toml
+    /// where that exists.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// `reservctl pr`

@@ -2,6 +2,7 @@
 
 use super::meaning;
 use crate::client::ClientError;
+use crate::config::Invalid;
 use crate::scsi::{InAction, OutAction, Outcome};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -28,6 +29,10 @@ impl fmt::Display for Action {
 /// Why a command line brought no result.
 #[derive(Debug)]
 pub enum Failure {
+    /// The configuration of reservd is of no use.
+    Config(Invalid),
+    /// This process cannot do its work.
+    Runtime(io::Error),
     /// The device cannot be opened.
     Device(PathBuf, io::Error),
     /// The helper cannot be reached.
@@ -63,6 +68,8 @@ impl Failure {
     /// What `--json` prints.
     pub fn object(&self) -> FailureObject {
         let error = match self {
+            Failure::Config(_) => "config",
+            Failure::Runtime(_) => "runtime",
             Failure::Device(..) => "device",
             Failure::Connection(..) => "connection",
             Failure::Lost(..) => "lost",
@@ -88,6 +95,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Failure::Config(error) => error.fmt(f),
+            Failure::Runtime(error) => error.fmt(f),
             Failure::Device(path, error) => write!(f, "{}: {error}", path.display()),
             Failure::Connection(path, error) => write!(f, "helper {}: {error}", path.display()),
             Failure::Lost(action, error) => {
@@ -112,7 +121,7 @@ impl fmt::Display for Failure {
 /// A failure as JSON.
 #[derive(Debug, Serialize)]
 pub struct FailureObject {
-    /// `device` (cannot be opened), `connection` (helper out of reach), `lost`
+    /// `config` (reservd's is of no use), `runtime`, `device` (cannot be opened), `connection` (helper out of reach), `lost`
     /// (connection lost during the command: its fate is unknown), `malformed`
     /// (senseless data), `conflict` or `status` (see the next two).
     pub error: &'static str,

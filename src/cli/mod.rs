@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arguments;
+pub mod doctor;
 pub mod failure;
 mod meaning;
 pub mod pr;
@@ -23,6 +24,9 @@ const EXIT_USAGE: u8 = 2;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    if crate::worker::is_requested() {
+        return crate::worker::main();
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -36,6 +40,7 @@ pub fn main() -> ExitCode {
     };
     let result = match &arguments.command {
         Command::Pr(command) => pr::run(&arguments.socket, command),
+        Command::Doctor(doctor) => doctor::run(doctor.config.as_deref()),
     };
     let code = match &result {
         Ok(_) => 0,

@@ -4,6 +4,7 @@
 //! short names (`WERO`), or for a code the standard does not define both scope
 //! and type as one byte (`0x2f`).
 
+use super::doctor::Doctor;
 use crate::scsi::pr::{Capabilities, FullDescriptor, FullStatus, KeyList, ReservationData};
 use crate::scsi::{ReservationKey, ScopeType};
 use serde::{Serialize, Serializer};
@@ -21,6 +22,8 @@ pub enum Report {
     FullStatus(Registrations),
     /// Of `pr capabilities`.
     Capabilities(Supported),
+    /// Of `doctor`.
+    Doctor(Doctor),
     /// Of all others.
     Done(Done),
 }
@@ -33,6 +36,7 @@ impl fmt::Display for Report {
             Report::Reservation(reservation) => reservation.fmt(f),
             Report::FullStatus(registrations) => registrations.fmt(f),
             Report::Capabilities(supported) => supported.fmt(f),
+            Report::Doctor(doctor) => doctor.fmt(f),
             Report::Done(done) => writeln!(f, "{}", done.text),
         }
     }

@@ -141,7 +141,7 @@ impl Operation {
     fn rule(self) -> Rule {
         use Rule::{From, Never};
         match self {
-            Operation::Read => Never("slow there, and waits for dead paths"),
+            Operation::Read => Never("slow, and waits for dead paths"),
             Operation::ReadFullStatus => {
                 Never("every version corrupts memory from 31 registrations on")
             }

@@ -2,6 +2,7 @@
 
 #![cfg(feature = "mpathpersist")]
 
+mod doctor;
 mod faults;
 #[path = "../rig/mod.rs"]
 mod rig;

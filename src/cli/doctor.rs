@@ -1,0 +1,176 @@
+//! `reservctl doctor`: what this host has, and what follows from it.
+
+use super::failure::Failure;
+use super::report::Report;
+use crate::config::{Config, Engine};
+use crate::engine::mpathpersist::{Launch, Probe, probe};
+use crate::engine::policy::{Choice, Operation, Version, decide};
+use serde::Serialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Looks at the configuration and at libmpathpersist, which is loaded in a
+/// process of its own.
+///
+/// # Errors
+/// [`Failure::Config`], [`Failure::Runtime`].
+pub fn run(config: Option<&Path>) -> Result<Report, Failure> {
+    let usual = PathBuf::from("/etc/reservd/reservd.toml");
+    let path = match config {
+        Some(path) => Some(path),
+        None => usual.exists().then_some(usual.as_path()),
+    };
+    let config = path
+        .map(Config::load)
+        .transpose()
+        .map_err(Failure::Config)?;
+    let engine = config.unwrap_or_default().defaults.engine;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    let found = runtime.block_on(probe(&Launch::new("/proc/self/exe")));
+    Ok(Report::Doctor(Doctor::new(engine, found)))
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub struct Doctor {
+    /// The setting `engine`.
+    pub engine: Engine,
+    /// libmpathpersist.
+    pub library: Library,
+    /// Who runs which command on a multipath map.
+    pub operations: Vec<Row>,
+}
+
+/// libmpathpersist as it was found.
+#[derive(Debug, Serialize)]
+pub struct Library {
+    /// It can be loaded.
+    pub found: bool,
+    /// The version of multipath-tools it says it is, such as `0.9.4`; else null.
+    pub version: Option<String>,
+    /// The version it is treated as.
+    pub treated_as: Option<String>,
+    /// Why it cannot be used; else null.
+    pub error: Option<String>,
+}
+
+/// One operation.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// The commands.
+    pub operation: String,
+    /// `library`, `direct`, or `refuse` where the library was demanded and is
+    /// not there.
+    pub choice: Choice,
+    /// The first version that does no harm; null for never.
+    pub library_from: Option<String>,
+    /// What is wrong with the library, or with its older versions.
+    pub reason: &'static str,
+}
+
+impl Doctor {
+    fn new(engine: Engine, found: Result<Probe, String>) -> Self {
+        let version = found.as_ref().ok().map(Probe::effective_version);
+        let said = found.as_ref().ok().and_then(|probe| probe.version);
+        Doctor {
+            engine,
+            library: Library {
+                found: found.is_ok(),
+                version: said.map(|[major, minor, patch]| Version(major, minor, patch).to_string()),
+                treated_as: version.map(|version| version.to_string()),
+                error: found.err(),
+            },
+            operations: Operation::ALL
+                .iter()
+                .map(|operation| Row {
+                    operation: operation.to_string(),
+                    choice: decide(engine, version, *operation),
+                    library_from: operation.library_from().map(|from| from.to_string()),
+                    reason: operation.reason(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl fmt::Display for Doctor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "engine           {}", self.engine)?;
+        let Library {
+            version,
+            treated_as,
+            error,
+            ..
+        } = &self.library;
+        f.write_str("libmpathpersist  ")?;
+        match (error, version) {
+            (Some(error), _) => writeln!(f, "not usable: {error}")?,
+            (None, Some(version)) if treated_as.as_ref() == Some(version) => {
+                writeln!(f, "{version}")?;
+            }
+            (None, Some(version)) => writeln!(f, "{version}, with the code of before 0.13")?,
+            (None, None) => writeln!(f, "there, of unknown version")?,
+        }
+        writeln!(f)?;
+        writeln!(
+            f,
+            "{:<36}  {:<7}  {:<12}  remark on the library",
+            "on multipath maps", "engine", "library from"
+        )?;
+        for row in &self.operations {
+            let from = row.library_from.as_deref().unwrap_or("never");
+            let (operation, choice, reason) = (&row.operation, row.choice, row.reason);
+            writeln!(f, "{operation:<36}  {choice:<7}  {from:<12}  {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_see_who_runs_what_and_why() {
+        let old = Probe {
+            version: Some([0, 9, 4]),
+            has_update_map_pr: true,
+        };
+        insta::assert_snapshot!(Doctor::new(Engine::Mpathpersist, Ok(old)), @r"
+        engine           mpathpersist
+        libmpathpersist  0.9.4
+
+        on multipath maps                     engine   library from  remark on the library
+        READ KEYS, RESERVATION, CAPABILITIES  direct   never         slow, and waits for dead paths
+        READ FULL STATUS                      direct   never         every version corrupts memory from 31 registrations on
+        REGISTER                              library  0.8.6         before 0.13 one odd path takes all registrations back
+        REGISTER, another key                 direct   0.13.0        before 0.13 one odd path leaves the host without any registration
+        REGISTER, key zero                    library  0.8.6         before 0.13 a holder's paths go in no order
+        REGISTER AND IGNORE EXISTING KEY      library  0.8.6         before 0.13 a path that appears meanwhile is missed
+        RESERVE                               library  0.8.6         before 0.12 one path only, whether it works or not
+        RELEASE                               direct   0.13.0        before 0.12 may delete the reservation and keys of other hosts
+        CLEAR                                 library  0.8.6         before 0.12 one path only, whether it works or not
+        PREEMPT, PREEMPT AND ABORT            library  0.8.6         before 0.12 one path only, whether it works or not
+        PREEMPT, own key or zero              direct   0.13.0        before 0.13 our other paths lose their registration
+        REGISTER with TransportIDs            direct   never         its list overflows at 33 TransportIDs
+        REGISTER AND MOVE                     direct   never         the library cannot express it
+        REPLACE LOST RESERVATION              direct   never         the library cannot express it
+        other scope than the unit             direct   never         the library knows the logical unit only
+        ");
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let shown = Doctor::new(Engine::Auto, Err("no such file".into())).to_string();
+        assert!(shown.contains("not usable: no such file"), "{shown}");
+        let doubtful = Probe {
+            version: Some([0, 13, 0]),
+            has_update_map_pr: true,
+        };
+        let shown = Doctor::new(Engine::Auto, Ok(doubtful)).to_string();
+        assert!(shown.contains("0.13.0, with the code of before"), "{shown}");
+    }
+}
