@@ -21,8 +21,9 @@ pub struct Identity {
 }
 
 /// Becomes another user and group, where asked to, and keeps of all
-/// capabilities only those of [`KEPT`] that the process has. To be called
-/// before any thread is started.
+/// capabilities only those of [`KEPT`] that the process has; root's own
+/// programs, such as the worker for libmpathpersist, get no others either. To
+/// be called before any thread is started.
 ///
 /// # Errors
 /// Unknown names, and what the kernel refuses.
@@ -35,7 +36,10 @@ pub fn drop_to(identity: &Identity) -> io::Result<()> {
         .filter(|cap| permitted.contains(cap))
         .collect();
     if permitted.contains(&Capability::CAP_SETPCAP) {
-        caps::clear(None, CapSet::Bounding).map_err(io::Error::other)?;
+        let bounding = caps::read(None, CapSet::Bounding).map_err(io::Error::other)?;
+        for cap in bounding.difference(&kept) {
+            caps::drop(None, CapSet::Bounding, *cap).map_err(io::Error::other)?;
+        }
     }
     if uid.is_some() || gid.is_some() {
         nix::sys::prctl::set_keepcaps(true)?;
