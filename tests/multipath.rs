@@ -90,6 +90,20 @@ impl Lab {
         engine.settle_debts().await;
     }
 
+    /// As if another engine had brought it to these paths of ours.
+    async fn adopt(&mut self, range: std::ops::Range<usize>, command: PrOut) {
+        for nexus in &self.nexuses[range] {
+            good(nexus, &command);
+        }
+        let mut engine = Direct {
+            paths: &self.paths,
+            state: &mut self.state,
+            until: Instant::now() + self.patience,
+            map: None,
+        };
+        engine.adopt(&command).await;
+    }
+
     /// Keys on host A's two paths and host B's first one; `None`, no key.
     fn keys(&self) -> [Option<ReservationKey>; 3] {
         let ours = self.lun.keys("host-a");
@@ -597,4 +611,43 @@ async fn spec_i_pt_is_sent_once_and_every_path_is_registered() {
     command.parameters.transport_ids.extend(id.bytes());
     lab.good(command).await;
     assert_eq!(lab.keys(), [Some(K1), Some(K1), Some(K1)]);
+}
+
+/// What libmpathpersist did counts as ours.
+#[tokio::test]
+async fn an_adopted_registration_is_known_and_its_absent_path_owes_the_old_key() {
+    let mut lab = Lab::new();
+    lab.adopt(0..2, register(NONE, K1)).await;
+    let known = |lab: &Lab| lab.state.registration().map(|ours| ours.key);
+    assert_eq!(known(&lab), Some(K1));
+    assert!(lab.state.owed().is_empty());
+
+    lab.nexuses[1].set_fault(Fault::Down);
+    lab.adopt(0..1, register(K1, K2)).await;
+    assert_eq!(known(&lab), Some(K2));
+    lab.nexuses[1].set_fault(Fault::Up);
+    lab.settle().await;
+    assert_eq!(lab.keys(), [Some(K2), None, None]);
+
+    lab.nexuses[1].set_fault(Fault::Down);
+    lab.adopt(0..1, ignore(NONE)).await;
+    assert_eq!(known(&lab), None);
+    assert_eq!(lab.state.owed().len(), 1);
+    lab.nexuses[1].set_fault(Fault::Up);
+    lab.settle().await;
+    assert_eq!(lab.keys(), [None, None, None]);
+    assert!(lab.state.owed().is_empty());
+}
+
+#[tokio::test]
+async fn what_another_engine_did_raises_no_attentions_on_our_paths() {
+    let mut lab = Lab::new();
+    lab.adopt(0..2, register(NONE, K1)).await;
+    lab.adopt(0..1, reserve(K1)).await;
+    lab.adopt(0..1, release(K1)).await;
+    lab.adopt(0..1, act(OutAction::Clear, WERO, K1, NONE)).await;
+    assert_eq!(lab.state.registration(), None);
+    for nexus in &lab.nexuses {
+        assert!(nexus.pending().is_empty());
+    }
 }

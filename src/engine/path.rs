@@ -146,6 +146,18 @@ impl Path {
         self.run_writer(None, cdb.to_vec(), parameters, until).await
     }
 
+    /// Waits until no PERSISTENT RESERVE OUT of ours is in flight here.
+    ///
+    /// # Errors
+    /// [`TransportError::NotSent`] where one still is at `until`.
+    pub async fn quiet(&self, until: Instant) -> Result<(), TransportError> {
+        let nothing = || Ok(Outcome::good(Vec::new()));
+        match self.lanes.write.run(nothing, until).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(NEVER_SENT),
+        }
+    }
+
     async fn run_reader(
         &self,
         cdb: Vec<u8>,

@@ -26,6 +26,9 @@ const DEBT_PERIOD: Duration = Duration::from_secs(1);
 /// Time for one round of such tries, and for what else nobody waits for.
 const DEBT_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long libmpathpersist waits for direct commands of before.
+const QUIET_PATIENCE: Duration = Duration::from_millis(500);
+
 /// A PERSISTENT RESERVE OUT on its way.
 #[derive(Debug, Clone)]
 pub struct Write {
@@ -183,6 +186,18 @@ impl Lun {
     }
 }
 
+/// True where no PERSISTENT RESERVE OUT of ours is in flight on any path; the
+/// library looks at none of them before it sends its own.
+async fn are_quiet(paths: &[Path], until: Instant) -> bool {
+    let until = until.min(Instant::now() + QUIET_PATIENCE);
+    for path in paths {
+        if path.quiet(until).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
 /// The one owner of a unit's state.
 #[derive(Debug)]
 struct Actor {
@@ -282,7 +297,13 @@ impl Actor {
         if let Err(error) = self.worker.settle(until).await {
             return error.answer();
         }
-        let by_library = match self.choose(source, command) {
+        let mut choice = self.choose(source, command);
+        if choice == Choice::Library && !are_quiet(&paths, until).await {
+            tracing::warn!(wwid = %self.wwid,
+                "an earlier command hangs on a path; sent directly to the others");
+            choice = Choice::Direct;
+        }
+        let by_library = match choice {
             Choice::Library => {
                 let result = self.worker.run(device.as_fd(), command, until).await;
                 match (result, self.worker.engines().setting()) {

@@ -4,11 +4,13 @@
 use crate::rig::{Bounds, Rig, sense};
 use crate::{engines, launch};
 use reservd::config::Engine;
+use reservd::device::sim::{Fault, Stuck};
 use reservd::engine::mpathpersist::Engines;
 use reservd::engine::policy::Version;
 use reservd::scsi::pr::RegisterFlags;
 use reservd::scsi::{OutAction, PrOut, ReservationKey, ScopeType, SenseCode};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_millis(800);
@@ -137,4 +139,22 @@ fn an_old_library_registers_but_does_not_release() {
     // Straight to the simulator, which knows of no registration.
     let release = PrOut::basic(OutAction::Release, ScopeType(5), KEY, ReservationKey::ZERO);
     assert!(client.out(&release, &map).expect("a reply").is_conflict());
+}
+
+#[test]
+fn the_library_sends_nothing_while_a_direct_command_hangs_on_a_path() {
+    let old = Some(Version(0, 9, 4));
+    let engines = Engines::new(launch("0 abort"), Engine::Mpathpersist, old);
+    let engines = Arc::new(engines);
+    let rig = rig(Arc::clone(&engines));
+    let map = rig.device("lun0/host-a");
+    let mut client = rig.client();
+    assert!(client.out(&register(), &map).expect("a reply").is_good());
+    // RELEASE is not this library's, and never returns on one path.
+    rig.path(0, 1).set_fault(Fault::Hang(Stuck::Never));
+    let release = PrOut::basic(OutAction::Release, ScopeType(5), KEY, ReservationKey::ZERO);
+    assert!(!client.out(&release, &map).expect("a reply").is_good());
+    // So this is not either, whatever the simulator says to it.
+    assert!(!client.out(&reserve(), &map).expect("a reply").is_good());
+    assert_eq!(engines.counters.died.load(Ordering::Relaxed), 0);
 }

@@ -1,7 +1,7 @@
 //! Commands that another engine has run on the whole map.
 
 use super::Direct;
-use crate::scsi::{OutAction, PrOut, ReservationKey};
+use crate::scsi::{OutAction, PrOut, ReservationKey, SenseCode};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -42,14 +42,19 @@ impl Direct<'_> {
         // Dead paths do not fail the other engine's command, and keep their key.
         let mut on = Vec::new();
         for path in self.paths {
-            match path.test_unit_ready(Instant::now() + ANSWERING).await {
-                Ok(_) => on.push(path.id.clone()),
-                Err(error) => {
-                    tracing::warn!(path = %path.id, %error, key = %to,
-                        "path not reached by a registration");
-                    if from != to {
-                        self.state.owe(&path.id, from);
-                    }
+            let answer = path.test_unit_ready(Instant::now() + ANSWERING).await;
+            let usable = answer.as_ref().is_ok_and(|outcome| {
+                !outcome
+                    .sense_code()
+                    .is_some_and(SenseCode::is_port_unusable)
+            });
+            if usable {
+                on.push(path.id.clone());
+            } else {
+                tracing::warn!(path = %path.id, ?answer, key = %to,
+                    "path not reached by a registration");
+                if from != to {
+                    self.state.owe(&path.id, from);
                 }
             }
         }
