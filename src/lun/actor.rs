@@ -305,14 +305,15 @@ impl Actor {
         }
         let by_library = match choice {
             Choice::Library => {
-                let result = self.worker.run(device.as_fd(), command, until).await;
+                let result = self.worker.ask(device.as_fd(), command, until).await;
                 match (result, self.worker.engines().setting()) {
                     (Err(TransportError::NotSent(reason)), Engine::Auto) => {
                         tracing::warn!(wwid = %self.wwid, %reason,
                             "libmpathpersist is out of reach; sent directly");
                         None
                     }
-                    (result, _) => Some(result),
+                    (Ok(reply), _) if reply.is_for_the_unit(command) => None,
+                    (result, _) => Some(result.map(|reply| reply.outcome)),
                 }
             }
             Choice::Direct => None,

@@ -188,8 +188,8 @@ impl Library {
     /// Runs one PERSISTENT RESERVE OUT on the multipath map behind `map`, and
     /// returns the library's code. To be called after [`Library::init`].
     pub fn reserve_out(&mut self, map: BorrowedFd<'_>, arguments: &Arguments) -> i32 {
-        /// Errors, and why a key was refused.
-        const VERBOSITY: std::ffi::c_int = 2;
+        /// Errors, and why a key was refused; 2 tells of each path each time.
+        const VERBOSITY: std::ffi::c_int = 1;
         let mut parameters = Box::new(bindings::prout_param_descriptor {
             key: arguments.key,
             sa_key: arguments.service_action_key,

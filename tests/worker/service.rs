@@ -158,3 +158,20 @@ fn the_library_sends_nothing_while_a_direct_command_hangs_on_a_path() {
     assert!(!client.out(&reserve(), &map).expect("a reply").is_good());
     assert_eq!(engines.counters.died.load(Ordering::Relaxed), 0);
 }
+
+#[test]
+fn a_key_that_multipathd_does_not_know_is_the_units_to_judge() {
+    let rig = rig(engines(launch("1")));
+    let map = rig.device("lun0/host-a");
+    let mut client = rig.client();
+    // A new registration would stay unknown to multipathd.
+    let refused = client.out(&register(), &map);
+    assert_eq!(
+        sense(&refused),
+        Some(SenseCode::INVALID_FIELD_IN_PARAMETER_LIST)
+    );
+    let change = PrOut::register(KEY, ReservationKey(0xa2), RegisterFlags::default());
+    for command in [reserve(), change] {
+        assert!(client.out(&command, &map).expect("a reply").is_conflict());
+    }
+}

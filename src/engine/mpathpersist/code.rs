@@ -3,7 +3,7 @@
 //! | code | name | answer | why |
 //! |---|---|---|---|
 //! | 0 | SUCCESS | GOOD | |
-//! | 1 | SYNTAX_ERROR | 05/26/00 | `reservation_key` in multipath.conf is missing or another: not to be retried |
+//! | 1 | SYNTAX_ERROR | 05/26/00 | nothing was sent: the key that multipath.conf or multipathd has is missing or another; not to be retried. Commands other than new registrations go to the unit directly instead, which may see it otherwise |
 //! | 2 | SENSE_NOT_READY | 02/04/00 | the library drops the rest of the sense, here as below |
 //! | 3 | SENSE_MEDIUM_ERROR | 03/11/00 | |
 //! | 4 | SENSE_HARDWARE_ERROR | 04/44/00 | |

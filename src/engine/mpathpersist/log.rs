@@ -22,7 +22,11 @@ pub(super) fn forward(worker: Option<u32>, pipe: OwnedFd) -> io::Result<()> {
         let mut buffer = vec![0; 8192];
         while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
             lines.take(&buffer[..length], Instant::now(), |line| {
-                tracing::warn!(worker, "libmpathpersist: {line}");
+                // That it cannot is our own doing.
+                match line.contains("open fds limit") {
+                    true => tracing::debug!(worker, "libmpathpersist: {line}"),
+                    false => tracing::warn!(worker, "libmpathpersist: {line}"),
+                }
             });
             // A flood does not keep the event loop to itself.
             tokio::task::yield_now().await;

@@ -180,6 +180,28 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What became of a command in the library.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The answer to the client.
+    pub outcome: Outcome,
+    code: Code,
+}
+
+impl Reply {
+    /// True where the library sent nothing, because multipathd has another key
+    /// than the one the client says it is registered with. The unit is to judge
+    /// that: it answers with a RESERVATION CONFLICT, as clusters expect. A new
+    /// registration is another matter: there multipath.conf is wrong.
+    pub fn is_for_the_unit(&self, command: &PrOut) -> bool {
+        let registers = matches!(
+            Operation::of(command),
+            Operation::Register | Operation::RegisterAndIgnore
+        );
+        self.code == Code::SYNTAX_ERROR && !registers
+    }
+}
+
 /// The library for one unit.
 #[derive(Debug)]
 pub struct Worker {
@@ -215,18 +237,32 @@ impl Worker {
         self.process.as_ref().and_then(|(process, _)| process.id())
     }
 
-    /// Runs one command on the map behind `map`; answers shortly after `until`
-    /// at the latest.
+    /// As [`Worker::ask`], without the library's own words.
     ///
     /// # Errors
-    /// [`TransportError::NotSent`] where no worker could be had,
-    /// [`TransportError::Unknown`] where it died or was killed on the way.
+    /// As [`Worker::ask`].
     pub async fn run(
         &mut self,
         map: BorrowedFd<'_>,
         command: &PrOut,
         until: Instant,
     ) -> Result<Outcome, TransportError> {
+        let reply = self.ask(map, command, until).await?;
+        Ok(reply.outcome)
+    }
+
+    /// Runs one command on the map behind `map`; answers shortly after `until`
+    /// at the latest.
+    ///
+    /// # Errors
+    /// [`TransportError::NotSent`] where no worker could be had,
+    /// [`TransportError::Unknown`] where it died or was killed on the way.
+    pub async fn ask(
+        &mut self,
+        map: BorrowedFd<'_>,
+        command: &PrOut,
+        until: Instant,
+    ) -> Result<Reply, TransportError> {
         self.settle(until).await?;
         let mut process = self.ready(until).await?;
         let fingerprint = process.1;
@@ -236,8 +272,9 @@ impl Worker {
             Ok(Ok((outcome, code))) => {
                 self.failures = 0;
                 self.process = Some((process.0, fingerprint));
-                report(command, code);
-                Ok(outcome)
+                let reply = Reply { outcome, code };
+                report(command, &reply);
+                Ok(reply)
             }
             Ok(Err(Lost::Before(error))) => {
                 self.failed(process.0, &error, Failure::Died).await;
@@ -384,16 +421,19 @@ impl std::fmt::Display for Failure {
 }
 
 /// Says what the library's code leaves out.
-fn report(command: &PrOut, code: Code) {
-    let parameters = &command.parameters;
-    if code == Code::SYNTAX_ERROR {
+fn report(command: &PrOut, reply: &Reply) {
+    let (parameters, code) = (&command.parameters, reply.code);
+    if reply.is_for_the_unit(command) {
+        tracing::warn!(action = %command.action, key = %parameters.key,
+            "libmpathpersist knows another key; sent directly");
+    } else if code == Code::SYNTAX_ERROR {
         tracing::error!(
             action = %command.action,
             key = %parameters.key,
             service_action_key = %parameters.service_action_key,
-            "libmpathpersist refused a key that multipath.conf does not name: put the line \
-             `reservation_key file` into the section `defaults` of /etc/multipath.conf, then run \
-             `multipathd reconfigure`"
+            "libmpathpersist refused the key: put the line `reservation_key file` into the section \
+             `defaults` of /etc/multipath.conf and run `multipathd reconfigure`; where it is there, \
+             multipathd has another key for this map: `multipathd setprkey map NAME key KEY`"
         );
     } else if !matches!(code.0, 0 | 11) {
         tracing::warn!(action = %command.action, code = code.0, "libmpathpersist: {}", code.meaning());
