@@ -8,7 +8,7 @@ use reservd::device::sim::{Fault, SimLun, SimPath, Stuck};
 use reservd::engine::direct::Direct;
 use reservd::engine::{Gates, Late, Path};
 use reservd::lun::state::LunState;
-use reservd::scsi::pr::RegisterFlags;
+use reservd::scsi::pr::{MoveParameters, RegisterFlags};
 use reservd::scsi::{
     OutAction, Outcome, PrOut, ReservationKey, ReservationType, ScopeType, SenseCode,
 };
@@ -649,5 +649,25 @@ async fn what_another_engine_did_raises_no_attentions_on_our_paths() {
     assert_eq!(lab.state.registration(), None);
     for nexus in &lab.nexuses {
         assert!(nexus.pending().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_move_is_sent_by_the_path_that_holds_the_reservation() {
+    for holder in [0, 1] {
+        let mut lab = Lab::new();
+        straight(&lab.other, &register(NONE, NONE));
+        lab.good(register(NONE, K1)).await;
+        good(&lab.nexuses[holder], &reserve(K1));
+        let nexus = lab.other.nexus().clone();
+        let moved = MoveParameters {
+            unregister: false,
+            aptpl: false,
+            relative_target_port: nexus.relative_target_port,
+            transport_id: nexus.transport_id.bytes().to_vec(),
+        };
+        lab.good(PrOut::register_and_move(K1, B, moved)).await;
+        assert!(lab.held_by("host-b"), "path {holder} held it");
+        assert_eq!(lab.keys(), [Some(K1), Some(K1), Some(B)]);
     }
 }
