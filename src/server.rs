@@ -174,6 +174,7 @@ impl Service {
                     .await
             };
             let received = if decoder.is_idle() {
+                patience = None;
                 chunk.await?
             } else {
                 let until = *patience.get_or_insert_with(|| Instant::now() + self.half_request);

@@ -1,6 +1,7 @@
 //! What ends a connection, and what does not.
 
 use crate::rig::{Bounds, Client, End, Rig, read_keys};
+use reservd::scsi::pr::RegisterFlags;
 use reservd::scsi::{OutAction, PrOut, ReservationKey, ScopeType};
 use std::time::{Duration, Instant};
 
@@ -113,6 +114,7 @@ fn half_a_request_is_waited_for_and_given_up_but_silence_is_not() {
     let device = rig.device("lun0/host-a");
     let mut idle = rig.client();
     assert!(idle.read_keys(&device).expect("a reply").is_good());
+    let mut fresh = rig.client();
 
     let mut half = rig.client();
     let mut unread = rig.client();
@@ -136,4 +138,16 @@ fn half_a_request_is_waited_for_and_given_up_but_silence_is_not() {
 
     assert!(idle.read_keys(&device).expect("a reply").is_good());
     assert!(rig.lun(0).generation() == 0, "no CLEAR was executed");
+    // Parameters come apart from their CDB: waiting for them starts anew.
+    let register = PrOut::register(
+        ReservationKey::ZERO,
+        ReservationKey(1),
+        RegisterFlags::default(),
+    );
+    for client in [&mut idle, &mut fresh] {
+        client.send_cdb(&register.encode().0, &device);
+        std::thread::sleep(patience / 6);
+        client.send(&register.encode().1, &[]);
+        client.reply().expect("a reply");
+    }
 }
