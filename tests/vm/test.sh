@@ -20,7 +20,7 @@ scenarios=$(cargo test --test vm --no-run --message-format=json |
 
 payload=$(mktemp -d)
 trap 'rm -rf "$payload"' EXIT
-cp target/release/{reservd,reservctl,reservd-pr-helper} "$payload/"
+cp "${CARGO_TARGET_DIR:-target}"/release/{reservd,reservctl,reservd-pr-helper} "$payload/"
 cp "$scenarios" "$payload/scenarios"
 cp README.md "$payload/"
 "$here/boot.sh" --suite "$suite" --payload "$payload" --timeout 1500 --results target/vm/results \
