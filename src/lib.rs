@@ -11,6 +11,7 @@ pub mod device;
 pub mod engine;
 pub mod logging;
 pub mod lun;
+pub mod multipathd;
 pub mod pidfile;
 pub mod privileges;
 pub mod protocol;

@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["protocol", "config"],
     &["lun::state"],
     &["device"],
-    &["engine"],
+    &["engine", "multipathd"],
     &["lun"],
     &[
         "server",

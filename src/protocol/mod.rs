@@ -10,12 +10,13 @@
 //! | helper to client | 104 | status, payload length, 96 bytes of sense |
 //! | helper to client | p | data of a PERSISTENT RESERVE IN that ended GOOD |
 //!
-//! All integers are big-endian.
+//! All integers are big-endian. [`multipathd`] is the protocol of another daemon.
 
 #![forbid(unsafe_code)]
 
 pub mod client;
 pub mod codec;
+pub mod multipathd;
 
 /// Length of the feature word each side sends.
 pub const FEATURES_LENGTH: usize = 4;
