@@ -29,6 +29,17 @@ pub struct Registration {
     pub flags: RegisterFlags,
 }
 
+/// What the unit says of the registration our client made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// One of our nexuses has it.
+    Ours,
+    /// None has: somebody took it away, and it stays away.
+    Gone,
+    /// That cannot be told.
+    Unproven,
+}
+
 /// Our side of a logical unit.
 #[derive(Debug, Default, Clone)]
 pub struct LunState {
@@ -130,6 +141,39 @@ impl LunState {
             && others
                 .filter_map(|(path, _)| self.nexus(path))
                 .any(|nexus| status.row(nexus).is_none_or(|row| row.key != key))
+    }
+
+    /// True where this key was put on this path and not taken off by us.
+    pub fn was_given(&self, path: &PathId, key: ReservationKey) -> bool {
+        self.carried.get(path) == Some(&key)
+    }
+
+    /// True once the unit's READ FULL STATUS has shown which nexus is ours.
+    pub fn knows_nexuses(&self) -> bool {
+        !self.nexuses.is_empty()
+    }
+
+    /// Whether the registration our client made is still on the unit. A key's
+    /// value proves nothing: one of our own nexuses must have it.
+    pub fn standing(&self, status: &FullStatus) -> Standing {
+        let Some(Registration { key, .. }) = self.registration else {
+            return Standing::Gone;
+        };
+        let with_key = |nexus: &NexusId| status.row(nexus).is_some_and(|row| row.key == key);
+        if self.nexuses.values().any(with_key) {
+            return Standing::Ours;
+        }
+        let given_are_known = self
+            .carried
+            .iter()
+            .filter(|(_, carried)| **carried == key)
+            .all(|(path, _)| self.nexuses.contains_key(path));
+        let nobody = status.descriptors.iter().all(|row| row.key != key);
+        if status.complete && (nobody || given_are_known) {
+            Standing::Gone
+        } else {
+            Standing::Unproven
+        }
     }
 
     /// Keys that still have to be taken off paths.
@@ -237,6 +281,27 @@ mod tests {
         assert!(!state.owns_all(K1, &after), "row 9 is another host's");
         assert!(state.owns_all(K1, &FullStatus::new(7, vec![row(1, K1), row(9, K2)])));
         assert!(!state.owns_all(K2, &FullStatus::new(7, vec![])));
+    }
+
+    #[test]
+    fn a_registration_stands_where_a_nexus_of_ours_has_it() {
+        let before = FullStatus::new(4, vec![]);
+        let after = FullStatus::new(5, vec![row(1, K1)]);
+        let elsewhere = FullStatus::new(6, vec![row(9, K1)]);
+        let cut = FullStatus {
+            complete: false,
+            ..before.clone()
+        };
+        let mut state = LunState::default();
+        assert_eq!(state.standing(&after), Standing::Gone, "nothing was made");
+        let flags = RegisterFlags::default();
+        state.registered(K1, flags, &[path(1)], &[path(1)]);
+        assert_eq!(state.standing(&after), Standing::Unproven);
+        assert_eq!(state.standing(&before), Standing::Gone);
+        state.learn(&path(1), K1, &before, &after);
+        assert_eq!(state.standing(&after), Standing::Ours);
+        assert_eq!(state.standing(&elsewhere), Standing::Gone);
+        assert_eq!(state.standing(&cut), Standing::Unproven);
     }
 
     #[test]

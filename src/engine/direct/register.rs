@@ -148,7 +148,12 @@ impl Direct<'_> {
     }
 
     /// Reads the registrations again and learns which nexus the path is.
-    async fn learn(&mut self, index: usize, key: ReservationKey, status: &mut Option<FullStatus>) {
+    pub(super) async fn learn(
+        &mut self,
+        index: usize,
+        key: ReservationKey,
+        status: &mut Option<FullStatus>,
+    ) {
         let Some(before) = status.take() else { return };
         *status = self.full_status().await;
         if let (false, Some(after)) = (key.is_zero(), &status) {

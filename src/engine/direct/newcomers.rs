@@ -1,0 +1,113 @@
+//! A registration that stands, and paths that came after it was made.
+
+use super::{Direct, Tell};
+use crate::lun::state::Standing;
+use crate::scsi::pr::{KeyList, ReservationData};
+use crate::scsi::{InAction, PrIn, PrOut, ReservationKey};
+
+impl Direct<'_> {
+    /// Whether the registration this host made is still on the unit, as the
+    /// unit says.
+    pub async fn standing(&self) -> Standing {
+        let Some(registration) = self.state.registration() else {
+            return Standing::Gone;
+        };
+        if let Some(status) = self.full_status().await {
+            return self.state.standing(&status);
+        }
+        // A unit without READ FULL STATUS: the key's value has to do, unless
+        // nexuses were learned from it before.
+        if self.state.knows_nexuses() {
+            return Standing::Unproven;
+        }
+        let keys = self.read_now(InAction::ReadKeys).await;
+        match keys.and_then(|data| KeyList::parse(&data).ok()) {
+            Some(list) if list.keys.contains(&registration.key) => Standing::Ours,
+            // A list that was cut off proves nothing.
+            Some(list) if list.keys.len() * 8 == list.additional_length as usize => Standing::Gone,
+            _ => Standing::Unproven,
+        }
+    }
+
+    /// Whether `key` holds the reservation; `None` where that cannot be read.
+    pub async fn holds(&self, key: ReservationKey) -> Option<bool> {
+        let data = self.read_now(InAction::ReadReservation).await?;
+        let reservation = ReservationData::parse(&data).ok()?.reservation;
+        Some(reservation.is_some_and(|held| held.key == key))
+    }
+
+    async fn read_now(&self, action: InAction) -> Option<Vec<u8>> {
+        let command = PrIn {
+            action,
+            allocation_length: super::STATUS_LENGTH,
+        };
+        let answer = crate::engine::read::read(self.paths, 0, command, self.until).await;
+        answer.outcome.is_good().then_some(answer.outcome.data)
+    }
+
+    /// Registers paths that came up while the registration was made and before
+    /// multipathd had been told of it. Nobody else would: later ones are
+    /// registered by multipathd before they are used.
+    ///
+    /// Only paths that were never given the key: where it is missing from one
+    /// that had it, somebody took it away.
+    pub async fn register_newcomers(&mut self) {
+        let Some(registration) = self.state.registration() else {
+            return;
+        };
+        let key = registration.key;
+        let new: Vec<_> = (0..self.paths.len())
+            .filter(|index| !self.state.was_given(&self.paths[*index].id, key))
+            .collect();
+        if new.is_empty() {
+            return;
+        }
+        let Some(before) = self.full_status().await else {
+            return;
+        };
+        if self.state.standing(&before) != Standing::Ours {
+            return;
+        }
+        let command = PrOut::register(ReservationKey::ZERO, key, registration.flags);
+        let mut status = Some(before);
+        let mut put = Vec::new();
+        for index in new {
+            let path = &self.paths[index];
+            match self.send(path, &command, Tell::Nobody, 1).await {
+                Ok(outcome) if outcome.is_good() => {
+                    tracing::info!(path = %path.id, %key, "registered a path that came later");
+                    put.push(index);
+                    self.learn(index, key, &mut status).await;
+                }
+                // It has a key: multipathd's, which is ours, or another.
+                Ok(outcome) => tracing::debug!(path = %path.id, %outcome, "path left as it is"),
+                Err(error) => tracing::debug!(path = %path.id, %error, "path left as it is"),
+            }
+        }
+        let Some(first) = put.first() else { return };
+        // Raced by a PREEMPT: what was put after it must go again.
+        let first = self.paths[*first].id.clone();
+        let preempted = status
+            .as_ref()
+            .is_some_and(|status| self.state.has_lost(key, &first, status));
+        if preempted {
+            tracing::warn!(%key, "preempted while registering a path; it is taken back");
+            self.unregister(&put, key).await;
+            self.state.fenced();
+            return;
+        }
+        for index in put {
+            self.state.carries(&self.paths[index].id, key);
+        }
+    }
+
+    /// A path that came up while the client's key was being removed may have
+    /// been registered by multipathd, which had not been told yet.
+    pub fn owe_newcomers(&mut self, known: &[crate::lun::state::PathId], key: ReservationKey) {
+        for path in self.paths {
+            if !known.contains(&path.id) {
+                self.state.owe(&path.id, key);
+            }
+        }
+    }
+}
