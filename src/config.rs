@@ -69,6 +69,21 @@ impl Default for Commands {
 pub struct Defaults {
     /// Who changes reservations on multipath maps.
     pub engine: Engine,
+    /// What multipathd is told of registrations on maps.
+    pub multipathd: Coordination,
+}
+
+/// `multipathd = `
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Coordination {
+    /// The key, and to register paths that return.
+    #[default]
+    Coordinate,
+    /// Nothing; it is only asked whether it would.
+    Observe,
+    /// Nothing, and it is not asked either.
+    Exclusive,
 }
 
 /// Who changes reservations on a multipath map.
@@ -255,6 +270,7 @@ mod tests {
                 "[defaults]\nengine = \"libmpathpersist\"\n",
                 "line 2, column 10",
             ),
+            ("[defaults]\nmultipathd = \"x\"\n", "line 2, column 14"),
         ] {
             let error = Config::parse(text).unwrap_err().to_string();
             assert!(error.contains(line), "{error}");

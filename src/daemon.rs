@@ -1,9 +1,11 @@
 //! The one place that knows all parts: start order, signals, reload, shutdown.
 
-use crate::config::{Config, Engine, Simulator};
+use crate::config::{Config, Coordination, Engine, Simulator};
 use crate::device::identity::SysFs;
 use crate::engine::mpathpersist::{self, Engines, Launch};
+use crate::lun::guard::Terms;
 use crate::lun::registry::Registry;
+use crate::multipathd::Multipathd;
 use crate::server::Service;
 use crate::simulation::Simulation;
 use nix::unistd::geteuid;
@@ -67,6 +69,11 @@ async fn serve(setup: Setup) -> io::Result<()> {
     let engines = Engines::new(Launch::new(OURSELVES), Engine::Direct, None);
     establish(&engines, setup.config.defaults.engine).await;
     registry.set_engines(Arc::new(engines));
+    let coordination = setup.config.defaults.multipathd;
+    if coordination != Coordination::Exclusive {
+        let multipathd = Arc::new(Multipathd::default());
+        registry.coordinate(Terms::new(multipathd, coordination));
+    }
     let service = Arc::new(Service::new(
         registry,
         setup.config.commands.deadline,

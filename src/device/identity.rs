@@ -232,6 +232,11 @@ impl SysFs {
         })
     }
 
+    /// What device-mapper and multipathd call this map.
+    pub fn map_name(&self, map: DeviceNumber) -> Option<String> {
+        read(&self.block_folder(map).join("dm/name"))
+    }
+
     /// The SCSI disks below a multipath map, the most promising first.
     ///
     /// # Errors

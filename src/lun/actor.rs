@@ -1,5 +1,6 @@
 //! One logical unit: its queue of writes and its side road for reads.
 
+use super::guard::{Guard, Terms, Unit, Watch};
 use super::route::{Route, Source};
 use super::state::LunState;
 use crate::config::Engine;
@@ -58,11 +59,12 @@ pub struct Lun {
 
 /// What the actor and the readers have in common.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     gates: Gates,
     late: mpsc::UnboundedSender<Late>,
     paths: Mutex<HashMap<String, Arc<[Path]>>>,
     preferred: AtomicUsize,
+    watch: Arc<Watch>,
 }
 
 impl Shared {
@@ -73,7 +75,7 @@ impl Shared {
 
     /// Looks at the paths anew. Only sysfs is read, which does not wait for
     /// devices.
-    fn refresh(&self, source: &Source) -> Arc<[Path]> {
+    pub(super) fn refresh(&self, source: &Source) -> Arc<[Path]> {
         let found = source.paths(&self.gates, &self.late);
         let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         paths.insert(source.key(), Arc::clone(&found));
@@ -83,15 +85,17 @@ impl Shared {
 
 impl Lun {
     /// Starts the actor of a unit; it ends when this is dropped. Must be called
-    /// on a tokio runtime.
-    pub fn start(wwid: Wwid, engines: Arc<Engines>) -> Self {
+    /// on a tokio runtime. Without terms, multipathd is left alone.
+    pub fn start(wwid: Wwid, engines: Arc<Engines>, terms: Option<Terms>) -> Self {
         let (inbox, orders) = mpsc::channel(INBOX);
         let (late, lates) = mpsc::unbounded_channel();
+        let watch = Arc::new(Watch::default());
         let shared = Arc::new(Shared {
             gates: Gates::default(),
             late,
             paths: Mutex::default(),
             preferred: AtomicUsize::new(0),
+            watch: Arc::clone(&watch),
         });
         let actor = Actor {
             wwid: wwid.clone(),
@@ -99,6 +103,7 @@ impl Lun {
             state: LunState::default(),
             source: None,
             worker: Worker::new(engines),
+            guard: Guard::new(terms, watch),
         };
         tokio::spawn(actor.run(orders, lates));
         Lun {
@@ -111,6 +116,11 @@ impl Lun {
     /// The unit's name.
     pub fn wwid(&self) -> &Wwid {
         &self.wwid
+    }
+
+    /// True while multipathd is known to register this unit's returning paths.
+    pub fn is_guarded(&self) -> bool {
+        self.shared.watch.is_confirmed()
     }
 
     /// Runs a PERSISTENT RESERVE IN. Answers by `until`, which every path keeps.
@@ -170,6 +180,7 @@ impl Lun {
         }
         if let Some(by) = answer.by {
             self.shared.preferred.store(by, Ordering::Relaxed);
+            self.shared.watch.saw(command.action, &answer.outcome);
             let event = answer.outcome.sense_code();
             if event.is_some_and(SenseCode::is_reservation_event) {
                 // The client hears of it now; its other paths need not say so too.
@@ -208,6 +219,8 @@ struct Actor {
     source: Option<Source>,
     /// libmpathpersist, where it is used.
     worker: Worker,
+    /// Tells multipathd.
+    guard: Guard,
 }
 
 impl Actor {
@@ -228,6 +241,10 @@ impl Actor {
                 Some(late) = lates.recv() => self.late(&late).await,
                 () = sleep(DEBT_PERIOD), if in_debt => self.settle_debts().await,
                 () = sleep_until(idle), if idle_at.is_some() => self.worker.end(),
+                event = self.guard.event() => if let Some(source) = &self.source {
+                    let (shared, state) = (&*self.shared, &mut self.state);
+                    self.guard.attend(event, Unit { shared, source, state }).await;
+                },
             }
         }
     }
@@ -329,7 +346,7 @@ impl Actor {
             until,
             map: source.map(),
         };
-        match by_library {
+        let outcome = match by_library {
             None => engine.run(command).await,
             Some(Ok(outcome)) => {
                 if outcome.is_good() {
@@ -338,7 +355,16 @@ impl Actor {
                 outcome
             }
             Some(Err(error)) => error.answer(),
-        }
+        };
+        let unit = Unit {
+            shared: &self.shared,
+            source,
+            state: &mut self.state,
+        };
+        self.guard
+            .after(unit, &paths, command, &outcome, until)
+            .await;
+        outcome
     }
 
     /// A simulated map is none to the library: only where it is demanded.
@@ -356,6 +382,7 @@ impl Actor {
             let paths = self.shared.refresh(&source);
             let mut engine = self.engine(&paths, &source);
             engine.undo_late_if_preempted(late).await;
+            self.guard.suspect();
         }
     }
 

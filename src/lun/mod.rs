@@ -6,6 +6,8 @@
 //! nobody else.
 
 pub mod actor;
+pub mod arming;
+pub mod guard;
 pub mod registry;
 pub mod route;
 pub mod state;

@@ -1,6 +1,7 @@
 //! Every logical unit in use, found by the descriptor a client sends.
 
 use super::actor::Lun;
+use super::guard::Terms;
 use super::route::{FixedPaths, Route, Source};
 use super::state::PathId;
 use crate::device::Nexus;
@@ -54,6 +55,7 @@ pub struct Registry {
     disks: Mutex<HashMap<DiskKey, Arc<Identity>>>,
     simulated: HashMap<FileKey, Simulated>,
     engines: Arc<Engines>,
+    terms: Option<Terms>,
 }
 
 impl Registry {
@@ -73,6 +75,11 @@ impl Registry {
     /// The engines for multipath maps.
     pub fn engines(&self) -> &Engines {
         &self.engines
+    }
+
+    /// Tells multipathd of registrations on maps. Without it, it is left alone.
+    pub fn coordinate(&mut self, terms: Terms) {
+        self.terms = Some(terms);
     }
 
     /// Lets this file stand for simulated paths.
@@ -138,10 +145,14 @@ impl Registry {
     fn simulated_target(&self, simulated: &Simulated, device: OwnedFd) -> Target {
         let route = match &simulated.paths[..] {
             [(id, nexus)] => Route::Single(id.clone(), Arc::clone(nexus) as Arc<dyn Nexus>),
-            _ => Route::Multipath(
-                Source::Fixed(simulated.name.clone(), Arc::clone(&simulated.paths)),
-                Arc::new(device),
-            ),
+            _ => {
+                let source = Source::Fixed {
+                    name: simulated.name.clone(),
+                    paths: Arc::clone(&simulated.paths),
+                    map: None,
+                };
+                Route::Multipath(source, Arc::new(device))
+            }
         };
         Target {
             lun: self.lun(&simulated.wwid, &simulated.host),
@@ -152,10 +163,12 @@ impl Registry {
 
     fn lun(&self, wwid: &Wwid, host: &str) -> Arc<Lun> {
         let mut luns = lock(&self.luns);
-        let lun = luns
-            .entry((wwid.clone(), host.to_owned()))
-            .or_insert_with(|| Arc::new(Lun::start(wwid.clone(), Arc::clone(&self.engines))));
-        Arc::clone(lun)
+        let start = || {
+            let engines = Arc::clone(&self.engines);
+            Arc::new(Lun::start(wwid.clone(), engines, self.terms.clone()))
+        };
+        let lun = luns.entry((wwid.clone(), host.to_owned()));
+        Arc::clone(lun.or_insert_with(start))
     }
 }
 

@@ -28,7 +28,14 @@ pub enum Source {
     /// In sysfs, below this device-mapper device.
     Map(SysFs, DeviceNumber),
     /// Nowhere: they never change.
-    Fixed(String, FixedPaths),
+    Fixed {
+        /// The source's name.
+        name: String,
+        /// The paths.
+        paths: FixedPaths,
+        /// What multipathd calls them, if it is to hear of them.
+        map: Option<String>,
+    },
 }
 
 impl Source {
@@ -36,7 +43,7 @@ impl Source {
     pub fn key(&self) -> String {
         match self {
             Source::Map(_, number) => number.to_string(),
-            Source::Fixed(name, _) => name.clone(),
+            Source::Fixed { name, .. } => name.clone(),
         }
     }
 
@@ -44,7 +51,15 @@ impl Source {
     pub fn map(&self) -> Option<DeviceNumber> {
         match self {
             Source::Map(_, number) => Some(*number),
-            Source::Fixed(..) => None,
+            Source::Fixed { .. } => None,
+        }
+    }
+
+    /// The map's name at present, for multipathd.
+    pub fn map_name(&self) -> Option<String> {
+        match self {
+            Source::Map(sysfs, number) => sysfs.map_name(*number),
+            Source::Fixed { map, .. } => map.clone(),
         }
     }
 
@@ -61,7 +76,7 @@ impl Source {
                     path(id, Arc::new(DiskNexus::new(disk)) as Arc<dyn Nexus>)
                 })
                 .collect(),
-            Source::Fixed(_, paths) => paths
+            Source::Fixed { paths, .. } => paths
                 .iter()
                 .map(|(id, nexus)| path(id.clone(), Arc::clone(nexus)))
                 .collect(),

@@ -1,7 +1,7 @@
 //! A registration that stands, and paths that came after it was made.
 
 use super::{Direct, Tell};
-use crate::lun::state::Standing;
+use crate::lun::state::{PathId, Standing};
 use crate::scsi::pr::{KeyList, ReservationData};
 use crate::scsi::{InAction, PrIn, PrOut, ReservationKey};
 
@@ -13,10 +13,14 @@ impl Direct<'_> {
             return Standing::Gone;
         };
         if let Some(status) = self.full_status().await {
-            return self.state.standing(&status);
+            let standing = self.state.standing(&status);
+            if standing != Standing::Unproven {
+                return standing;
+            }
         }
-        // A unit without READ FULL STATUS: the key's value has to do, unless
-        // nexuses were learned from it before.
+        // A unit without READ FULL STATUS, or a registration by libmpathpersist:
+        // where no nexus was learned, the key's value has to do, as it does for
+        // multipathd itself.
         if self.state.knows_nexuses() {
             return Standing::Unproven;
         }
@@ -49,15 +53,18 @@ impl Direct<'_> {
     /// multipathd had been told of it. Nobody else would: later ones are
     /// registered by multipathd before they are used.
     ///
-    /// Only paths that were never given the key: where it is missing from one
-    /// that had it, somebody took it away.
-    pub async fn register_newcomers(&mut self) {
+    /// Not those `known` already, and only paths that were never given the key:
+    /// where it is missing from one that had it, somebody took it away.
+    pub async fn register_newcomers(&mut self, known: &[PathId]) {
         let Some(registration) = self.state.registration() else {
             return;
         };
         let key = registration.key;
         let new: Vec<_> = (0..self.paths.len())
-            .filter(|index| !self.state.was_given(&self.paths[*index].id, key))
+            .filter(|index| {
+                let id = &self.paths[*index].id;
+                !known.contains(id) && !self.state.was_given(id, key)
+            })
             .collect();
         if new.is_empty() {
             return;
@@ -103,7 +110,7 @@ impl Direct<'_> {
 
     /// A path that came up while the client's key was being removed may have
     /// been registered by multipathd, which had not been told yet.
-    pub fn owe_newcomers(&mut self, known: &[crate::lun::state::PathId], key: ReservationKey) {
+    pub fn owe_newcomers(&mut self, known: &[PathId], key: ReservationKey) {
         for path in self.paths {
             if !known.contains(&path.id) {
                 self.state.owe(&path.id, key);
