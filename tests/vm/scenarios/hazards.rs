@@ -109,7 +109,7 @@ fn b10_a_fenced_host_does_not_come_back_with_an_old_key() {
 }
 
 /// Writes to the map until told to stop; counts failures.
-fn writer(map: &str, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<(usize, usize)> {
+pub fn writer(map: &str, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<(usize, usize)> {
     let (map, stop) = (map.to_owned(), Arc::clone(stop));
     std::thread::spawn(move || {
         let (done, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));

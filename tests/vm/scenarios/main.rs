@@ -12,5 +12,6 @@ mod guest;
 mod hazards;
 mod lab;
 mod lifecycle;
+mod multipathd;
 mod outage;
 mod readme;
