@@ -26,6 +26,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// A client's answer waits this long, or half its time, for multipathd.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
+/// How often paths that a registration did not reach are looked at.
+const REPAIR_PERIOD: Duration = Duration::from_secs(1);
 /// For commands that nobody waits for.
 const OWN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -103,6 +105,7 @@ pub struct Event(Kind);
 enum Kind {
     Told(Option<Told>),
     Due,
+    Repair,
     Suspicion,
 }
 
@@ -145,6 +148,10 @@ pub struct Guard {
     pending: bool,
     job: Option<JoinHandle<Told>>,
     due: Option<Instant>,
+    /// Paths are still without the key; look at them then.
+    repair: Option<Instant>,
+    /// Paths that have a key, and are not to be tried again.
+    settled: Vec<PathId>,
     /// The registration may be gone.
     suspicious: bool,
     /// Said already.
@@ -165,6 +172,8 @@ impl Guard {
             pending: false,
             job: None,
             due: None,
+            repair: None,
+            settled: Vec::new(),
             suspicious: false,
             fault: None,
             can_hold: None,
@@ -210,6 +219,7 @@ impl Guard {
                 let now = Instant::now();
                 let left = until.saturating_duration_since(now);
                 self.settle(now + CLIENT_PATIENCE.min(left / 2)).await;
+                self.settled.clear();
                 self.cover(unit, used, before, until).await;
             }
         }
@@ -225,16 +235,45 @@ impl Guard {
         let paths = unit.shared.refresh(unit.source);
         let mut engine = unit.engine(&paths, until);
         match (self.goal, before) {
-            (Goal::Armed(_), _) => engine.register_newcomers(&known).await,
+            (Goal::Armed(made), _) => {
+                self.settled = engine.register_newcomers(&known).await;
+                self.plan_repair(&engine, made.key);
+            }
             (Goal::Disarmed, Goal::Armed(made)) => engine.owe_newcomers(&known, made.key),
             _ => {}
         }
     }
 
+    /// Registers paths that the registration has not reached yet.
+    async fn repair(&mut self, unit: Unit<'_>) {
+        self.repair = None;
+        let (Goal::Armed(made), Some(Coordination::Coordinate)) = (self.goal, self.coordination())
+        else {
+            return;
+        };
+        let paths = unit.shared.refresh(unit.source);
+        let mut engine = unit.engine(&paths, Instant::now() + OWN_PATIENCE);
+        let odd = engine.register_newcomers(&self.settled).await;
+        self.settled.extend(odd);
+        match engine.state.registration() {
+            Some(_) => self.plan_repair(&engine, made.key),
+            // Fenced meanwhile.
+            None => self.suspect(),
+        }
+    }
+
+    fn plan_repair(&mut self, engine: &Direct<'_>, key: ReservationKey) {
+        let waiting = |path: &Path| {
+            !engine.state.was_given(&path.id, key) && !self.settled.contains(&path.id)
+        };
+        let any = engine.paths.iter().any(waiting);
+        self.repair = any.then(|| Instant::now() + REPAIR_PERIOD);
+    }
+
     /// What the actor has to see to next; never without a goal. May be dropped
     /// at any time.
     pub async fn event(&mut self) -> Event {
-        let due = self.due;
+        let (due, repair) = (self.due, self.repair);
         let job = &mut self.job;
         tokio::select! {
             told = async {
@@ -243,12 +282,8 @@ impl Guard {
                     None => std::future::pending().await,
                 }
             } => Event(Kind::Told(told)),
-            () = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            } => Event(Kind::Due),
+            () = at(due) => Event(Kind::Due),
+            () = at(repair) => Event(Kind::Repair),
             () = self.watch.suspicion.notified() => Event(Kind::Suspicion),
         }
     }
@@ -259,10 +294,8 @@ impl Guard {
             Kind::Told(told) => {
                 self.job = None;
                 let newly = told.is_some_and(|told| self.told(told));
-                if newly && self.coordination() == Some(Coordination::Coordinate) {
-                    let paths = unit.shared.refresh(unit.source);
-                    let until = Instant::now() + OWN_PATIENCE;
-                    unit.engine(&paths, until).register_newcomers(&[]).await;
+                if newly {
+                    self.repair(unit).await;
                 }
             }
             Kind::Suspicion => {
@@ -270,6 +303,7 @@ impl Guard {
                 self.work(unit).await;
             }
             Kind::Due => self.work(unit).await,
+            Kind::Repair => self.repair(unit).await,
         }
     }
 
@@ -482,6 +516,13 @@ impl Guard {
 
     fn coordination(&self) -> Option<Coordination> {
         self.terms.as_ref().map(|terms| terms.coordination)
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

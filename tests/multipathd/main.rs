@@ -402,3 +402,31 @@ async fn a_path_that_came_before_multipathd_was_told_is_registered() {
     eventually("registered", || lab.keys() == [Some(K1), Some(K1)]).await;
     assert!(lab.armed());
 }
+
+/// multipathd's checker looks every few seconds.
+#[tokio::test]
+async fn a_path_whose_absence_multipathd_missed_is_registered() {
+    let lab = Lab::new();
+    lab.nexuses[1].set_fault(Fault::Down);
+    lab.good(&register(NONE, K1)).await;
+    assert_eq!(lab.keys(), [Some(K1), None]);
+    lab.nexuses[1].set_fault(Fault::Up);
+    eventually("registered", || lab.keys() == [Some(K1), Some(K1)]).await;
+
+    // Not after a fence, and not over another key.
+    let lab = Lab::new();
+    lab.nexuses[1].set_fault(Fault::Down);
+    lab.good(&register(NONE, K1)).await;
+    lab.fence(K1);
+    lab.nexuses[1].set_fault(Fault::Up);
+    a_while().await;
+    assert_eq!(lab.keys(), [None, None]);
+
+    let lab = Lab::new();
+    lab.nexuses[1].set_fault(Fault::Down);
+    lab.good(&register(NONE, K1)).await;
+    lab.nexuses[1].set_fault(Fault::Up);
+    straight(&lab.nexuses[1], &register(NONE, ReservationKey(0xf0)));
+    a_while().await;
+    assert_eq!(lab.keys(), [Some(K1), Some(ReservationKey(0xf0))]);
+}

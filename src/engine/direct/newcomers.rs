@@ -1,9 +1,15 @@
 //! A registration that stands, and paths that came after it was made.
 
 use super::{Direct, Tell};
+use crate::engine::Path;
 use crate::lun::state::{PathId, Standing};
 use crate::scsi::pr::{KeyList, ReservationData};
-use crate::scsi::{InAction, PrIn, PrOut, ReservationKey};
+use crate::scsi::{InAction, PrIn, PrOut, ReservationKey, SenseCode};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A path that answers nothing for this long counts as away.
+const ANSWERING: Duration = Duration::from_millis(500);
 
 impl Direct<'_> {
     /// Whether the registration this host made is still on the unit, as the
@@ -49,35 +55,38 @@ impl Direct<'_> {
         answer.outcome.is_good().then_some(answer.outcome.data)
     }
 
-    /// Registers paths that came up while the registration was made and before
-    /// multipathd had been told of it. Nobody else would: later ones are
-    /// registered by multipathd before they are used.
+    /// Registers paths that were out of reach or not there when the registration
+    /// was made. multipathd does it for those that it saw go and return; not
+    /// for one that came up before multipathd had been told, or whose absence
+    /// was too short for its checker.
     ///
-    /// Not those `known` already, and only paths that were never given the key:
-    /// where it is missing from one that had it, somebody took it away.
-    pub async fn register_newcomers(&mut self, known: &[PathId]) {
+    /// Not those that are `settled`, and only paths that were never given the
+    /// key: where it is missing from one that had it, somebody took it away.
+    /// Returns those that are not to be tried again.
+    pub async fn register_newcomers(&mut self, settled: &[PathId]) -> Vec<PathId> {
         let Some(registration) = self.state.registration() else {
-            return;
+            return Vec::new();
         };
         let key = registration.key;
-        let new: Vec<_> = (0..self.paths.len())
-            .filter(|index| {
-                let id = &self.paths[*index].id;
-                !known.contains(id) && !self.state.was_given(id, key)
-            })
-            .collect();
+        let mut new = Vec::new();
+        for (index, path) in self.paths.iter().enumerate() {
+            let waits = !settled.contains(&path.id) && !self.state.was_given(&path.id, key);
+            if waits && self.answers(path).await {
+                new.push(index);
+            }
+        }
         if new.is_empty() {
-            return;
+            return Vec::new();
         }
         let Some(before) = self.full_status().await else {
-            return;
+            return self.ids(&new).cloned().collect();
         };
         if self.state.standing(&before) != Standing::Ours {
-            return;
+            return self.ids(&new).cloned().collect();
         }
         let command = PrOut::register(ReservationKey::ZERO, key, registration.flags);
         let mut status = Some(before);
-        let mut put = Vec::new();
+        let (mut put, mut odd) = (Vec::new(), Vec::new());
         for index in new {
             let path = &self.paths[index];
             match self.send(path, &command, Tell::Nobody, 1).await {
@@ -87,11 +96,14 @@ impl Direct<'_> {
                     self.learn(index, key, &mut status).await;
                 }
                 // It has a key: multipathd's, which is ours, or another.
-                Ok(outcome) => tracing::debug!(path = %path.id, %outcome, "path left as it is"),
-                Err(error) => tracing::debug!(path = %path.id, %error, "path left as it is"),
+                Ok(outcome) => {
+                    tracing::debug!(path = %path.id, %outcome, "path left as it is");
+                    odd.push(path.id.clone());
+                }
+                Err(error) => tracing::debug!(path = %path.id, %error, "path not reached"),
             }
         }
-        let Some(first) = put.first() else { return };
+        let Some(first) = put.first() else { return odd };
         // Raced by a PREEMPT: what was put after it must go again.
         let first = self.paths[*first].id.clone();
         let preempted = status
@@ -101,11 +113,22 @@ impl Direct<'_> {
             tracing::warn!(%key, "preempted while registering a path; it is taken back");
             self.unregister(&put, key).await;
             self.state.fenced();
-            return;
+            return odd;
         }
         for index in put {
             self.state.carries(&self.paths[index].id, key);
         }
+        odd
+    }
+
+    async fn answers(&self, path: &Path) -> bool {
+        let until = self.until.min(Instant::now() + ANSWERING);
+        let answer = path.test_unit_ready(until).await;
+        answer.is_ok_and(|outcome| {
+            !outcome
+                .sense_code()
+                .is_some_and(SenseCode::is_port_unusable)
+        })
     }
 
     /// A path that came up while the client's key was being removed may have
