@@ -148,11 +148,6 @@ impl LunState {
         self.carried.get(path) == Some(&key)
     }
 
-    /// True once the unit's READ FULL STATUS has shown which nexus is ours.
-    pub fn knows_nexuses(&self) -> bool {
-        !self.nexuses.is_empty()
-    }
-
     /// Whether the registration our client made is still on the unit. A key's
     /// value proves nothing: one of our own nexuses must have it.
     pub fn standing(&self, status: &FullStatus) -> Standing {

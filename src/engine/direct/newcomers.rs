@@ -24,17 +24,18 @@ impl Direct<'_> {
                 return standing;
             }
         }
-        // A unit without READ FULL STATUS, or a registration by libmpathpersist:
-        // where no nexus was learned, the key's value has to do, as it does for
-        // multipathd itself.
-        if self.state.knows_nexuses() {
-            return Standing::Unproven;
-        }
+        // A unit without READ FULL STATUS, or a registration by libmpathpersist,
+        // of which no nexus was learned. The key's absence proves that it is
+        // gone; its presence proves nothing, for it may be another host's.
         let keys = self.read_now(InAction::ReadKeys).await;
         match keys.and_then(|data| KeyList::parse(&data).ok()) {
-            Some(list) if list.keys.contains(&registration.key) => Standing::Ours,
-            // A list that was cut off proves nothing.
-            Some(list) if list.keys.len() * 8 == list.additional_length as usize => Standing::Gone,
+            // A list that was cut off proves nothing either.
+            Some(list)
+                if !list.keys.contains(&registration.key)
+                    && list.keys.len() * 8 == list.additional_length as usize =>
+            {
+                Standing::Gone
+            }
             _ => Standing::Unproven,
         }
     }
