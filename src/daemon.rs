@@ -121,7 +121,8 @@ async fn serve(setup: Setup) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes new settings over, all or none.
+/// Takes the deadline and the engine over from a file that is sound as a whole;
+/// its other settings need a restart.
 async fn reload(path: &Option<PathBuf>, service: &Service) {
     let Some(path) = path else {
         tracing::info!("nothing to reload: no configuration file in use");
