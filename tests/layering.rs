@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["sys"],
     &["scsi"],
     &["protocol", "config"],
-    &["lun::state"],
+    &["lun::state", "lun::plan"],
     &["device"],
     &["engine", "multipathd"],
     &["lun"],
@@ -28,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["main", "bin"],
 ];
 /// Bytes to types and back, without I/O.
-const PURE: &[&str] = &["scsi", "protocol", "config", "lun::state"];
+const PURE: &[&str] = &["scsi", "protocol", "config", "lun::state", "lun::plan"];
 const IMPURE: &[&str] = &["tokio", "nix", "libc", "std::fs", "std::os", "std::net"];
 /// `Config::load` reads the one file it is about.
 const EXEMPT: &[(&str, &str)] = &[("config", "std::fs::read_to_string")];

@@ -4,7 +4,7 @@
 use super::lane::{Lane, Overdue};
 use crate::device::{Nexus, Transfer, TransportError};
 use crate::lun::state::PathId;
-use crate::scsi::{OutAction, Outcome, PrIn, PrOut, SenseCode};
+use crate::scsi::{Outcome, PrIn, PrOut, SenseCode};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -56,16 +56,6 @@ pub struct Late {
     pub command: PrOut,
     /// How it ended.
     pub result: Result<Outcome, TransportError>,
-}
-
-impl Late {
-    /// True for a command that sets or removes a key on its path.
-    pub fn registers(&self) -> bool {
-        matches!(
-            self.command.action,
-            OutAction::Register | OutAction::RegisterAndIgnore
-        )
-    }
 }
 
 /// A path to a logical unit.

@@ -1,31 +1,37 @@
 //! One logical unit: its queue of writes and its side road for reads.
 
-use super::guard::{Guard, Terms, Unit, Watch};
+use super::guard::{Guard, Terms, Then, Watch};
+use super::plan::verdict::Verdict;
 use super::route::{Route, Source};
-use super::state::LunState;
-use crate::config::Engine;
+use super::state::{LunState, PathId};
+use crate::config::{Coordination, Engine};
 use crate::device::TransportError;
 use crate::device::identity::Wwid;
 use crate::engine::direct::Direct;
 use crate::engine::mpathpersist::{Engines, Worker};
 use crate::engine::policy::Choice;
 use crate::engine::{Gates, Late, Path, read};
-use crate::scsi::{Cdb, OutAction, Outcome, PrIn, PrOut, SenseCode};
-use std::collections::HashMap;
+use crate::scsi::{Cdb, OutAction, Outcome, PrIn, PrOut, ReservationKey, SenseCode};
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// Writes waiting for one unit. Clients have one command each in flight, so
 /// only a crowd of them fills it; the rest waits outside, within its deadline.
 const INBOX: usize = 64;
-/// How often a path that owes a key is tried.
-const DEBT_PERIOD: Duration = Duration::from_secs(1);
-/// Time for one round of such tries, and for what else nobody waits for.
-const DEBT_PATIENCE: Duration = Duration::from_secs(5);
+/// How often paths are looked at that lack the registration or owe a key.
+const REPAIR_PERIOD: Duration = Duration::from_secs(1);
+/// How often the unit is asked whether anything changed.
+const POLL_PERIOD: Duration = Duration::from_secs(3);
+/// multipathd, where it guards a map, registers a path that returns within
+/// this time; we look at what it has left.
+const SETTLE: Duration = Duration::from_millis(300);
+/// For a round of looking, and for what else nobody waits for.
+const OWN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long libmpathpersist waits for direct commands of before.
 const QUIET_PATIENCE: Duration = Duration::from_millis(500);
@@ -39,6 +45,49 @@ pub struct Write {
     pub cdb: Cdb,
     /// As the client sent it.
     pub parameters: Vec<u8>,
+}
+
+/// Something that happened to the paths of a map, as far as anybody knows: the
+/// actor looks for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// This path went away, came back, or was written to.
+    Path {
+        /// Which.
+        path: PathId,
+        /// It is a new device under this name.
+        renewed: bool,
+        /// multipathd has let I/O through again: where it guards the map, it
+        /// has seen to the path itself.
+        reinstated: bool,
+    },
+    /// Paths were added or removed.
+    Paths,
+    /// Anything may have happened to any path.
+    Anything,
+}
+
+/// What was noticed and not looked at yet; bounded by the number of paths.
+#[derive(Debug, Default)]
+struct Notices {
+    /// Paths, and whether they are new under their name.
+    paths: BTreeMap<PathId, bool>,
+    all: bool,
+    /// Where the paths are found now, if that is new.
+    source: Option<Source>,
+    /// When to look.
+    at: Option<Instant>,
+}
+
+impl Notices {
+    fn tell(&self, state: &mut LunState) {
+        if self.all {
+            state.disturb_all();
+        }
+        for (path, renewed) in &self.paths {
+            state.disturb(path, *renewed);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -65,6 +114,8 @@ pub(super) struct Shared {
     paths: Mutex<HashMap<String, Arc<[Path]>>>,
     preferred: AtomicUsize,
     watch: Arc<Watch>,
+    notices: Mutex<Notices>,
+    noticed: Notify,
 }
 
 impl Shared {
@@ -96,7 +147,10 @@ impl Lun {
             paths: Mutex::default(),
             preferred: AtomicUsize::new(0),
             watch: Arc::clone(&watch),
+            notices: Mutex::default(),
+            noticed: Notify::new(),
         });
+        let coordination = terms.as_ref().map(|terms| terms.coordination);
         let actor = Actor {
             wwid: wwid.clone(),
             shared: Arc::clone(&shared),
@@ -104,6 +158,9 @@ impl Lun {
             source: None,
             worker: Worker::new(engines),
             guard: Guard::new(terms, watch),
+            repairs: coordination != Some(Coordination::Observe),
+            look_at: None,
+            said: None,
         };
         tokio::spawn(actor.run(orders, lates));
         Lun {
@@ -116,6 +173,29 @@ impl Lun {
     /// The unit's name.
     pub fn wwid(&self) -> &Wwid {
         &self.wwid
+    }
+
+    /// Something happened to the unit's paths, which may be found elsewhere now.
+    pub fn notice(&self, notice: &Notice, source: Option<Source>) {
+        let settle = match notice {
+            Notice::Path {
+                reinstated: true, ..
+            } if self.is_guarded() => SETTLE,
+            _ => Duration::ZERO,
+        };
+        let at = Instant::now() + settle;
+        let mut notices = lock(&self.shared.notices);
+        match notice {
+            Notice::Path { path, renewed, .. } => {
+                *notices.paths.entry(path.clone()).or_default() |= renewed;
+            }
+            Notice::Paths => {}
+            Notice::Anything => notices.all = true,
+        }
+        notices.source = source.or_else(|| notices.source.take());
+        notices.at = Some(notices.at.map_or(at, |before| before.min(at)));
+        drop(notices);
+        self.shared.noticed.notify_one();
     }
 
     /// True while multipathd is known to register this unit's returning paths.
@@ -197,6 +277,17 @@ impl Lun {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// True where no PERSISTENT RESERVE OUT of ours is in flight on any path; the
 /// library looks at none of them before it sends its own.
 async fn are_quiet(paths: &[Path], until: Instant) -> bool {
@@ -221,6 +312,12 @@ struct Actor {
     worker: Worker,
     /// Tells multipathd.
     guard: Guard,
+    /// Paths that lack the registration get it.
+    repairs: bool,
+    /// When the unit is looked at again.
+    look_at: Option<Instant>,
+    /// The last verdict that was said.
+    said: Option<Verdict>,
 }
 
 impl Actor {
@@ -230,20 +327,23 @@ impl Actor {
         mut lates: mpsc::UnboundedReceiver<Late>,
     ) {
         loop {
-            let in_debt = !self.state.owed().is_empty();
             let idle_at = self.worker.idle_at();
-            let idle = idle_at.unwrap_or_else(Instant::now);
+            let shared = Arc::clone(&self.shared);
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(order) => self.serve(order).await,
                     None => return,
                 },
-                Some(late) = lates.recv() => self.late(&late).await,
-                () = sleep(DEBT_PERIOD), if in_debt => self.settle_debts().await,
-                () = sleep_until(idle), if idle_at.is_some() => self.worker.end(),
-                event = self.guard.event() => if let Some(source) = &self.source {
-                    let (shared, state) = (&*self.shared, &mut self.state);
-                    self.guard.attend(event, Unit { shared, source, state }).await;
+                Some(late) = lates.recv() => {
+                    Direct::late(&mut self.state, &late);
+                    self.look_by(Instant::now());
+                }
+                () = shared.noticed.notified() => self.take_notice(),
+                () = at(self.look_at) => self.look_if_needed().await,
+                () = shared.watch.suspicion() => self.look_by(Instant::now()),
+                () = at(idle_at) => self.worker.end(),
+                event = self.guard.event() => if self.guard.attend(event) {
+                    self.look(Instant::now() + OWN_PATIENCE).await;
                 },
             }
         }
@@ -310,18 +410,45 @@ impl Actor {
     ) -> Outcome {
         let paths = self.shared.refresh(source);
         self.source = Some(source.clone());
+        let parameters = &command.parameters;
+        let registers = command.action.registers();
+        if registers {
+            self.state
+                .registering(parameters.key, parameters.service_action_key);
+        }
+        let outcome = self.bring(source, device, &paths, command, until).await;
+        if registers {
+            self.state.settled();
+        }
+        self.after(source, &paths, command, &outcome, until).await;
+        outcome
+    }
+
+    /// Brings a command to the map by the engine of choice.
+    async fn bring(
+        &mut self,
+        source: &Source,
+        device: &OwnedFd,
+        paths: &[Path],
+        command: &PrOut,
+        until: Instant,
+    ) -> Outcome {
         // One of ours may still be in flight there.
         if let Err(error) = self.worker.settle(until).await {
             return error.answer();
         }
         let mut choice = self.choose(source, command);
-        if choice == Choice::Library && !are_quiet(&paths, until).await {
+        if choice == Choice::Library && !are_quiet(paths, until).await {
             tracing::warn!(wwid = %self.wwid,
                 "an earlier command hangs on a path; sent directly to the others");
             choice = Choice::Direct;
         }
+        let mut before = None;
         let by_library = match choice {
             Choice::Library => {
+                if command.action.registers() {
+                    before = self.engine(paths, source, until).registrations().await;
+                }
                 let result = self.worker.ask(device.as_fd(), command, until).await;
                 match (result, self.worker.engines().setting()) {
                     (Err(TransportError::NotSent(reason)), Engine::Auto) => {
@@ -340,31 +467,56 @@ impl Actor {
                 return Outcome::check(SenseCode::COMMUNICATION_FAILURE);
             }
         };
-        let mut engine = Direct {
-            paths: &paths,
-            state: &mut self.state,
-            until,
-            map: source.map(),
-        };
-        let outcome = match by_library {
+        let mut engine = self.engine(paths, source, until);
+        match by_library {
             None => engine.run(command).await,
             Some(Ok(outcome)) => {
                 if outcome.is_good() {
-                    engine.adopt(command).await;
+                    engine.adopt(command, before.as_ref()).await;
                 }
                 outcome
             }
             Some(Err(error)) => error.answer(),
-        };
-        let unit = Unit {
-            shared: &self.shared,
-            source,
-            state: &mut self.state,
-        };
-        self.guard
-            .after(unit, &paths, command, &outcome, until)
+        }
+    }
+
+    /// A command has ended on the paths `used`.
+    async fn after(
+        &mut self,
+        source: &Source,
+        used: &[Path],
+        command: &PrOut,
+        outcome: &Outcome,
+        until: Instant,
+    ) {
+        let standing = self.state.registration();
+        let key = standing.map_or(ReservationKey::ZERO, |made| made.key);
+        self.shared.watch.expect(key);
+        let map = source.map_name();
+        let then = self
+            .guard
+            .after(map.as_deref(), standing, command, outcome, until)
             .await;
-        outcome
+        let moved = outcome.is_good() && command.action.steps_generation();
+        let suspicious = outcome.is_conflict()
+            || then == Then::Look
+            || outcome
+                .sense_code()
+                .is_some_and(SenseCode::is_reservation_event);
+        if let Then::FindHolder(key) = then {
+            let engine = self.engine(used, source, until);
+            if let Some(held) = engine.holds(key).await {
+                self.guard.hold(held);
+            }
+        }
+        // What came up while the command ran was not among its paths, and
+        // multipathd did not know yet what to do with it.
+        let known = |path: &Path| used.iter().any(|used| used.id == path.id);
+        if moved && !self.shared.refresh(source).iter().all(known) {
+            self.look(until).await;
+        } else if moved || (suspicious && standing.is_some()) {
+            self.look_by(Instant::now());
+        }
     }
 
     /// A simulated map is none to the library: only where it is demanded.
@@ -376,30 +528,96 @@ impl Actor {
         }
     }
 
-    async fn late(&mut self, late: &Late) {
-        Direct::late(&mut self.state, late);
-        if let Some(source) = self.source.clone() {
-            let paths = self.shared.refresh(&source);
-            let mut engine = self.engine(&paths, &source);
-            engine.undo_late_if_preempted(late).await;
-            self.guard.suspect();
+    fn look_by(&mut self, time: Instant) {
+        self.look_at = Some(self.look_at.map_or(time, |before| before.min(time)));
+    }
+
+    fn take_notice(&mut self) {
+        let notices = std::mem::take(&mut *lock(&self.shared.notices));
+        notices.tell(&mut self.state);
+        if let Some(source) = notices.source {
+            self.source = Some(source);
+        }
+        if let Some(time) = notices.at {
+            self.look_by(time);
         }
     }
 
-    async fn settle_debts(&mut self) {
+    /// Looks, unless everything is as it was.
+    async fn look_if_needed(&mut self) {
+        let until = Instant::now() + OWN_PATIENCE;
         let Some(source) = self.source.clone() else {
+            self.look_at = None;
             return;
         };
         let paths = self.shared.refresh(&source);
-        self.engine(&paths, &source).settle_debts().await;
+        let settled = !self.state.is_disturbed_at_all()
+            && !paths.iter().any(|path| self.state.wants(&path.id));
+        if settled && let Some(known) = self.state.generation() {
+            let now = self.engine(&paths, &source, until).generation().await;
+            if now == Some(known) {
+                return self.look_again(&paths);
+            }
+        }
+        self.look(until).await;
     }
 
-    /// For what no client waits for.
-    fn engine<'a>(&'a mut self, paths: &'a [Path], source: &Source) -> Direct<'a> {
+    /// Looks at the registrations, and brings the paths in line.
+    async fn look(&mut self, until: Instant) {
+        let Some(source) = self.source.clone() else {
+            return;
+        };
+        // One of the library's may still be in flight there.
+        if self.worker.settle(until).await.is_err() {
+            return self.look_by(Instant::now() + REPAIR_PERIOD);
+        }
+        let paths = self.shared.refresh(&source);
+        let before = self.state.registration();
+        let repairs = self.repairs;
+        let shared = Arc::clone(&self.shared);
+        let notice = |state: &mut LunState| lock(&shared.notices).tell(state);
+        let mut engine = self.engine(&paths, &source, until);
+        let verdict = engine.round(repairs, async |_| {}, notice).await;
+        if let (Some(made), true) = (before, self.said != Some(verdict)) {
+            self.say(made.key, verdict);
+        }
+        self.said = Some(verdict);
+        let key = self.state.registration().map(|made| made.key);
+        self.shared.watch.expect(key.unwrap_or_default());
+        self.guard.judged(verdict);
+        self.look_again(&paths);
+    }
+
+    /// The journal's line on what became of the registration, and why.
+    fn say(&self, key: ReservationKey, verdict: Verdict) {
+        let (wwid, generation) = (&self.wwid, self.state.generation());
+        match verdict {
+            Verdict::Gone(loss) => tracing::warn!(%wwid, %key, state = %loss, generation,
+                reason = loss.reason(), "our registration is gone, and stays so"),
+            Verdict::Unproven => tracing::warn!(%wwid, %key, state = "unproven", generation,
+                "nothing shows that our registration stands: paths are left as they are"),
+            Verdict::Stands | Verdict::Unarmed => {}
+        }
+    }
+
+    /// Plans the next look.
+    fn look_again(&mut self, paths: &[Path]) {
+        let registered = self.state.registration().is_some();
+        let waiting = paths.iter().any(|path| self.state.wants(&path.id));
+        let proven = self.said != Some(Verdict::Unproven);
+        let period = match (waiting && proven, registered) {
+            (true, _) => Some(REPAIR_PERIOD),
+            (false, true) => Some(POLL_PERIOD),
+            (false, false) => None,
+        };
+        self.look_at = period.map(|period| Instant::now() + period);
+    }
+
+    fn engine<'a>(&'a mut self, paths: &'a [Path], source: &Source, until: Instant) -> Direct<'a> {
         Direct {
             paths,
             state: &mut self.state,
-            until: Instant::now() + DEBT_PATIENCE,
+            until,
             map: source.map(),
         }
     }

@@ -3,16 +3,13 @@
 //! [`arming`] decides, this does: one job at a time talks to multipathd, beside
 //! the actor, so that a multipathd that hangs holds up nobody. A client waits
 //! for its registration to be guarded, but not for long; what is not done by
-//! then is done later, and only after the unit has shown again that the
-//! registration is still ours.
+//! then is done later, and only after the actor has looked at the unit and found
+//! that the registration is still ours.
 
-use super::actor::Shared;
 use super::arming::{self, Decision, Fault, Goal};
-use super::route::Source;
-use super::state::{LunState, PathId, Standing};
+use super::plan::verdict::Verdict;
+use super::state::Registration;
 use crate::config::Coordination;
-use crate::engine::Path;
-use crate::engine::direct::Direct;
 use crate::multipathd::{Multipathd, Unreachable};
 use crate::protocol::multipathd::{MapName, Reply, Request, Verb};
 use crate::scsi::pr::{FullStatus, KeyList};
@@ -26,10 +23,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// A client's answer waits this long, or half its time, for multipathd.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
-/// How often paths that a registration did not reach are looked at.
-const REPAIR_PERIOD: Duration = Duration::from_secs(1);
-/// For commands that nobody waits for.
-const OWN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// When multipathd is asked again, and whether it is told anything.
 #[derive(Debug, Clone)]
@@ -56,10 +49,10 @@ impl Terms {
     }
 }
 
-/// What those who read a unit see of its guard, and tell it.
+/// What those who read a unit see of its registration, and tell its actor.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// The key that is guarded, or zero.
+    /// The key that is registered, or zero.
     key: AtomicU64,
     confirmed: AtomicBool,
     suspicion: Notify,
@@ -69,6 +62,16 @@ impl Watch {
     /// True while multipathd is known to register returning paths.
     pub fn is_confirmed(&self) -> bool {
         self.confirmed.load(Ordering::Relaxed)
+    }
+
+    /// This key is registered from now on; zero for none.
+    pub fn expect(&self, key: ReservationKey) {
+        self.key.store(key.0, Ordering::Relaxed);
+    }
+
+    /// Waits until an answer to a client has shown that our key may be gone.
+    pub async fn suspicion(&self) {
+        self.suspicion.notified().await;
     }
 
     /// Looks at an answer to a client: does it show that our key is gone?
@@ -105,8 +108,18 @@ pub struct Event(Kind);
 enum Kind {
     Told(Option<Told>),
     Due,
-    Repair,
-    Suspicion,
+}
+
+/// What a command's end calls for besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing.
+    Nothing,
+    /// To look whether the registration still stands.
+    Look,
+    /// To find out whether this key holds the reservation, and say so to
+    /// [`Guard::hold`].
+    FindHolder(ReservationKey),
 }
 
 /// How a job ended.
@@ -148,12 +161,8 @@ pub struct Guard {
     pending: bool,
     job: Option<JoinHandle<Told>>,
     due: Option<Instant>,
-    /// Paths are still without the key; look at them then.
-    repair: Option<Instant>,
-    /// Paths that have a key, and are not to be tried again.
-    settled: Vec<PathId>,
-    /// The registration may be gone.
-    suspicious: bool,
+    /// Nothing is said before the unit has been looked at.
+    waits_for_proof: bool,
     /// Said already.
     fault: Option<Fault>,
     /// multipathd knows of holders: 0.13 and later.
@@ -172,108 +181,56 @@ impl Guard {
             pending: false,
             job: None,
             due: None,
-            repair: None,
-            settled: Vec::new(),
-            suspicious: false,
+            waits_for_proof: false,
             fault: None,
             can_hold: None,
         }
     }
 
-    /// A client's command has ended on the paths `used`; returns when
-    /// multipathd has taken it in, or a good while before `until`.
-    pub(super) async fn after(
+    /// A client's command has ended, and this is what stands after it; returns
+    /// when multipathd has taken it in, or a good while before `until`.
+    pub async fn after(
         &mut self,
-        unit: Unit<'_>,
-        used: &[Path],
+        map: Option<&str>,
+        standing: Option<Registration>,
         command: &PrOut,
         outcome: &Outcome,
         until: Instant,
-    ) {
+    ) -> Then {
         if self.terms.is_none() {
-            return;
+            return Then::Nothing;
         }
-        let standing = unit.state.registration();
         match arming::decide(self.goal, standing, command, outcome) {
             Decision::Nothing => {}
-            Decision::Verify => self.suspect(),
+            Decision::Verify => return Then::Look,
             Decision::Hold(held) => self.hold(held),
             Decision::Holder => {
                 if let (Goal::Armed(made), true) = (self.goal, self.can_hold != Some(false)) {
-                    let engine = unit.engine(used, until);
-                    if let Some(held) = engine.holds(made.key).await {
-                        self.hold(held);
-                    }
+                    return Then::FindHolder(made.key);
                 }
             }
             Decision::Pursue(goal) => {
-                self.map = unit.source.map_name().as_deref().and_then(MapName::new);
+                self.map = map.and_then(MapName::new);
                 if self.map.is_none() {
-                    tracing::warn!(device = %unit.source.key(), "a map without a name that \
-                        multipathd could be told");
-                    return;
+                    tracing::warn!("a map without a name that multipathd could be told");
+                    return Then::Nothing;
                 }
-                let before = std::mem::replace(&mut self.goal, goal);
+                self.goal = goal;
+                self.waits_for_proof = false;
                 self.unconfirmed();
                 self.pending = true;
                 let now = Instant::now();
                 let left = until.saturating_duration_since(now);
                 self.settle(now + CLIENT_PATIENCE.min(left / 2)).await;
-                self.settled.clear();
-                self.cover(unit, used, before, until).await;
             }
         }
+        Then::Nothing
     }
 
-    /// Paths that came up while the command ran were not among its paths, and
-    /// multipathd did not know yet what to do with them.
-    async fn cover(&mut self, unit: Unit<'_>, used: &[Path], before: Goal, until: Instant) {
-        if self.coordination() != Some(Coordination::Coordinate) {
-            return;
-        }
-        let known: Vec<PathId> = used.iter().map(|path| path.id.clone()).collect();
-        let paths = unit.shared.refresh(unit.source);
-        let mut engine = unit.engine(&paths, until);
-        match (self.goal, before) {
-            (Goal::Armed(made), _) => {
-                self.settled = engine.register_newcomers(&known).await;
-                self.plan_repair(&engine, made.key);
-            }
-            (Goal::Disarmed, Goal::Armed(made)) => engine.owe_newcomers(&known, made.key),
-            _ => {}
-        }
-    }
-
-    /// Registers paths that the registration has not reached yet.
-    async fn repair(&mut self, unit: Unit<'_>) {
-        self.repair = None;
-        let (Goal::Armed(made), Some(Coordination::Coordinate)) = (self.goal, self.coordination())
-        else {
-            return;
-        };
-        let paths = unit.shared.refresh(unit.source);
-        let mut engine = unit.engine(&paths, Instant::now() + OWN_PATIENCE);
-        let odd = engine.register_newcomers(&self.settled).await;
-        self.settled.extend(odd);
-        match engine.state.registration() {
-            Some(_) => self.plan_repair(&engine, made.key),
-            // Fenced meanwhile.
-            None => self.suspect(),
-        }
-    }
-
-    fn plan_repair(&mut self, engine: &Direct<'_>, key: ReservationKey) {
-        let waiting = |path: &Path| {
-            !engine.state.was_given(&path.id, key) && !self.settled.contains(&path.id)
-        };
-        let any = engine.paths.iter().any(waiting);
-        self.repair = any.then(|| Instant::now() + REPAIR_PERIOD);
-    }
-
-    /// What the actor has to see to next; never without a goal. May be dropped
-    /// at any time.
+    /// What is to be done next; never without a goal. May be dropped at any
+    /// time.
     pub async fn event(&mut self) -> Event {
-        let (due, repair) = (self.due, self.repair);
+        let due = self.due;
         let job = &mut self.job;
         tokio::select! {
             told = async {
@@ -283,71 +240,81 @@ impl Guard {
                 }
             } => Event(Kind::Told(told)),
             () = at(due) => Event(Kind::Due),
-            () = at(repair) => Event(Kind::Repair),
-            () = self.watch.suspicion.notified() => Event(Kind::Suspicion),
         }
     }
 
-    /// Sees to it.
-    pub(super) async fn attend(&mut self, event: Event, unit: Unit<'_>) {
+    /// Does it. True where the unit is to be looked at: paths that came before
+    /// multipathd was told are nobody's but ours, and before it is told again
+    /// the registration must show that it stands.
+    pub fn attend(&mut self, event: Event) -> bool {
         match event.0 {
             Kind::Told(told) => {
                 self.job = None;
-                let newly = told.is_some_and(|told| self.told(told));
-                if newly {
-                    self.repair(unit).await;
-                }
+                told.is_some_and(|told| self.told(told))
             }
-            Kind::Suspicion => {
-                self.suspect();
-                self.work(unit).await;
-            }
-            Kind::Due => self.work(unit).await,
-            Kind::Repair => self.repair(unit).await,
+            Kind::Due => self.work(),
         }
     }
 
     /// Does what is due.
-    async fn work(&mut self, unit: Unit<'_>) {
+    fn work(&mut self) -> bool {
         self.due = None;
-        let Some(terms) = self.terms.clone() else {
-            return;
+        let Some(terms) = &self.terms else {
+            return false;
         };
         if self.job.is_some() {
             // Its end will say what is next.
-            return;
+            return false;
         }
-        let stands = self.confirmed && !self.suspicious;
         match self.goal {
-            Goal::Untouched => {}
-            Goal::Disarmed if self.confirmed => {}
-            Goal::Disarmed => self.start(Errand::Pursue),
-            Goal::Armed(_) if stands => self.start(Errand::Check),
-            Goal::Armed(_) if !self.suspicious && terms.multipathd.is_paused() => {
-                self.due = Some(terms.multipathd.next_try());
+            Goal::Untouched => false,
+            Goal::Disarmed => {
+                if !self.confirmed {
+                    self.start(Errand::Pursue);
+                }
+                false
             }
-            Goal::Armed(made) => {
-                let paths = unit.shared.refresh(unit.source);
-                let until = Instant::now() + OWN_PATIENCE;
-                let standing = unit.engine(&paths, until).standing().await;
-                match standing {
-                    Standing::Ours => {
-                        self.suspicious = false;
-                        match self.confirmed {
-                            true => self.due = Some(Instant::now() + terms.check),
-                            false => self.start(Errand::Pursue),
-                        }
-                    }
-                    Standing::Gone => {
-                        tracing::warn!(key = %made.key, "our registration is gone from the unit; \
-                            multipathd is told not to put it back");
-                        self.goal = Goal::Disarmed;
-                        self.unconfirmed();
-                        self.start(Errand::Pursue);
-                    }
-                    Standing::Unproven => self.due = Some(Instant::now() + terms.retry),
+            Goal::Armed(_) if self.confirmed => {
+                self.start(Errand::Check);
+                false
+            }
+            Goal::Armed(_) if terms.multipathd.is_paused() => {
+                self.due = Some(terms.multipathd.next_try());
+                false
+            }
+            Goal::Armed(_) => {
+                self.waits_for_proof = true;
+                true
+            }
+        }
+    }
+
+    /// The unit has been looked at.
+    pub fn judged(&mut self, verdict: Verdict) {
+        let (Goal::Armed(_), Some(terms)) = (self.goal, &self.terms) else {
+            return;
+        };
+        match verdict {
+            // The end of a job that is under way says what is next.
+            Verdict::Stands => {
+                let told_again = std::mem::take(&mut self.waits_for_proof);
+                if told_again && self.job.is_none() {
+                    self.start(Errand::Pursue);
                 }
             }
+            Verdict::Gone(_) | Verdict::Unarmed => {
+                tracing::info!("multipathd is told not to put our registration back");
+                self.waits_for_proof = false;
+                self.goal = Goal::Disarmed;
+                self.unconfirmed();
+                if self.job.is_none() {
+                    self.start(Errand::Pursue);
+                }
+            }
+            Verdict::Unproven if self.waits_for_proof => {
+                self.due = Some(Instant::now() + terms.retry);
+            }
+            Verdict::Unproven => {}
         }
     }
 
@@ -387,7 +354,7 @@ impl Guard {
     }
 
     /// Tells who holds the reservation, where multipathd can know.
-    fn hold(&mut self, held: bool) {
+    pub fn hold(&mut self, held: bool) {
         let armed = matches!(self.goal, Goal::Armed(_));
         let coordinating = self.coordination() == Some(Coordination::Coordinate);
         let Some(map) = &self.map else { return };
@@ -434,7 +401,7 @@ impl Guard {
             // Another version may take its place.
             self.can_hold = None;
         }
-        if self.suspicious || told.goal != self.goal {
+        if told.goal != self.goal {
             self.due = Some(now);
             return false;
         }
@@ -491,26 +458,13 @@ impl Guard {
         }
     }
 
-    /// The registration may be gone: the unit is asked.
-    pub(super) fn suspect(&mut self) {
-        if matches!(self.goal, Goal::Armed(_)) {
-            self.suspicious = true;
-            self.due = Some(Instant::now());
-        }
-    }
-
     fn unconfirmed(&mut self) {
         self.confirmed = false;
-        self.suspicious = false;
         self.publish();
     }
 
     fn publish(&self) {
-        let (key, confirmed) = match self.goal {
-            Goal::Armed(made) => (made.key, self.confirmed),
-            Goal::Untouched | Goal::Disarmed => (ReservationKey::ZERO, false),
-        };
-        self.watch.key.store(key.0, Ordering::Relaxed);
+        let confirmed = self.confirmed && matches!(self.goal, Goal::Armed(_));
         self.watch.confirmed.store(confirmed, Ordering::Relaxed);
     }
 
@@ -545,23 +499,4 @@ async fn converse(
         arming::judge(goal, request.verb, &reply)?;
     }
     Ok(())
-}
-
-/// The unit, lent by its actor.
-#[derive(Debug)]
-pub(super) struct Unit<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) source: &'a Source,
-    pub(super) state: &'a mut LunState,
-}
-
-impl<'a> Unit<'a> {
-    fn engine(self, paths: &'a [Path], until: Instant) -> Direct<'a> {
-        Direct {
-            paths,
-            state: self.state,
-            until,
-            map: self.source.map(),
-        }
-    }
 }

@@ -8,6 +8,7 @@
 pub mod actor;
 pub mod arming;
 pub mod guard;
+pub mod plan;
 pub mod registry;
 pub mod route;
 pub mod state;

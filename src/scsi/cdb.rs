@@ -196,6 +196,17 @@ impl OutAction {
             _ => return None,
         })
     }
+
+    /// True for a command that sets or removes the key of its own nexus.
+    pub fn registers(self) -> bool {
+        matches!(self, OutAction::Register | OutAction::RegisterAndIgnore)
+    }
+
+    /// True for a command that, when it takes effect, steps PRGENERATION: all
+    /// but RESERVE and RELEASE (SPC-4 6.15.2).
+    pub fn steps_generation(self) -> bool {
+        !matches!(self, OutAction::Reserve | OutAction::Release)
+    }
 }
 
 impl fmt::Display for OutAction {

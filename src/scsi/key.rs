@@ -1,5 +1,6 @@
 //! Reservation keys.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
 
@@ -67,6 +68,20 @@ impl FromStr for ReservationKey {
         u64::from_str_radix(digits, 16)
             .map(ReservationKey)
             .map_err(|_| InvalidKey::BadDigits)
+    }
+}
+
+/// As its text: 64 bits are too many for the numbers of TOML and JSON.
+impl Serialize for ReservationKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ReservationKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 

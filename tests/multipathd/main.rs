@@ -400,7 +400,7 @@ async fn a_path_that_came_before_multipathd_was_told_is_registered() {
     assert_eq!(lab.keys(), [Some(K1), None]);
     lab.fake.start();
     eventually("registered", || lab.keys() == [Some(K1), Some(K1)]).await;
-    assert!(lab.armed());
+    eventually("armed", || lab.armed()).await;
 }
 
 /// multipathd's checker looks every few seconds.

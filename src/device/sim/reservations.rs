@@ -10,7 +10,7 @@ use crate::scsi::{ReservationKey, ReservationType, SenseCode};
 pub(super) type Event = (NexusId, SenseCode);
 
 /// One registered nexus.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Registration {
     /// Which nexus.
     pub nexus: NexusId,
@@ -22,7 +22,7 @@ pub struct Registration {
 }
 
 /// The reservation that is held; its scope is the logical unit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Held {
     /// Its type.
     pub kind: ReservationType,
@@ -42,7 +42,7 @@ impl Held {
 }
 
 /// Registrations, reservation, generation and APTPL.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Reservations {
     /// PRGENERATION (SPC-4 6.15.2): counts the successful service actions other
     /// than RESERVE and RELEASE since power on.

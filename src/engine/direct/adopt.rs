@@ -1,6 +1,7 @@
 //! Commands that another engine has run on the whole map.
 
 use super::Direct;
+use crate::scsi::pr::FullStatus;
 use crate::scsi::{OutAction, PrOut, ReservationKey, SenseCode};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -13,12 +14,12 @@ impl Direct<'_> {
     /// is registered, which paths that did not answer may carry an old key, and
     /// the unit attentions that it raised on our own paths.
     ///
-    /// Which nexus is which of our paths is not learned: the other engine
-    /// registers them all at once.
-    pub async fn adopt(&mut self, command: &PrOut) {
+    /// The other engine registers all paths at once, so the registrations from
+    /// `before` show at best which nexuses are ours, not which path is which.
+    pub async fn adopt(&mut self, command: &PrOut, before: Option<&FullStatus>) {
         match command.action {
             OutAction::Register | OutAction::RegisterAndIgnore => {
-                self.adopt_registration(command).await;
+                self.adopt_registration(command, before).await;
             }
             OutAction::Clear => {
                 self.state.cleared();
@@ -32,7 +33,7 @@ impl Direct<'_> {
         }
     }
 
-    async fn adopt_registration(&mut self, command: &PrOut) {
+    async fn adopt_registration(&mut self, command: &PrOut, before: Option<&FullStatus>) {
         let from = match (command.action, self.state.registration()) {
             (OutAction::Register, _) => command.parameters.key,
             (_, Some(registration)) => registration.key,
@@ -63,6 +64,8 @@ impl Direct<'_> {
             .registered(to, command.parameters.flags, &on, &present);
         if to.is_zero() {
             self.drain_others(None).await;
+        } else if let (Some(before), Some(after)) = (before, self.full_status().await) {
+            self.state.learn_all(on.len() as u32, to, before, &after);
         }
     }
 }

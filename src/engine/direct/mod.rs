@@ -12,19 +12,18 @@
 //! key was taken away meanwhile, what was just put is removed.
 
 mod adopt;
-mod newcomers;
 mod preempt;
 mod register;
+mod repair;
 mod reserve;
 mod suspend;
 
 use super::Path;
-use super::path::Late;
 use crate::device::TransportError;
 use crate::device::identity::DeviceNumber;
 use crate::lun::state::{LunState, PathId};
 use crate::scsi::pr::{FullStatus, RegisterFlags};
-use crate::scsi::{InAction, OutAction, Outcome, PrIn, PrOut, ReservationKey, SenseCode, Status};
+use crate::scsi::{InAction, OutAction, Outcome, PrIn, PrOut, SenseCode, Status};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -73,41 +72,6 @@ impl Direct<'_> {
         }
     }
 
-    /// Takes keys off paths that were away when they should have gone.
-    pub async fn settle_debts(&mut self) {
-        for (id, key) in self.state.owed() {
-            let Some(path) = self.paths.iter().find(|path| path.id == id) else {
-                continue;
-            };
-            let command = PrOut::register(key, ReservationKey::ZERO, self.flags());
-            match self.send(path, &command, Tell::Nobody, 1).await {
-                Ok(outcome) if outcome.is_good() => {
-                    tracing::info!(path = %id, %key, "removed an old key from a path that is back");
-                    self.state.removed(&id, key);
-                }
-                // The path carries another key or none: this one is gone.
-                Ok(outcome) if outcome.is_conflict() => self.state.removed(&id, key),
-                Ok(outcome) => tracing::debug!(path = %id, %key, %outcome, "old key stays owed"),
-                Err(error) => tracing::debug!(path = %id, %key, %error, "old key stays owed"),
-            }
-        }
-    }
-
-    /// A command that everybody had given up on has ended after all.
-    pub fn late(state: &mut LunState, late: &Late) {
-        let Late {
-            path,
-            command,
-            result,
-        } = late;
-        let target = command.parameters.service_action_key;
-        tracing::warn!(%path, action = %command.action, ?result, "a command ended late");
-        let current = state.registration().map(|registration| registration.key);
-        if late.registers() && current != Some(target) {
-            state.owe(path, target);
-        }
-    }
-
     /// Sends a command through one path, within a fair share of the time left
     /// for `left` paths.
     async fn send(
@@ -119,22 +83,7 @@ impl Direct<'_> {
     ) -> Result<Outcome, TransportError> {
         let now = Instant::now();
         let share = self.until.saturating_duration_since(now) / left.max(1) as u32;
-        let mut outcome = path.write(command, now + share).await?;
-        for _ in 0..RETRIES {
-            match (outcome.status, outcome.sense_code()) {
-                (_, Some(code)) if code.is_port_unusable() => {
-                    return Err(TransportError::not_sent(code));
-                }
-                (_, Some(code)) if tell == Tell::Client && code.is_reservation_event() => break,
-                (_, Some(code)) if code.is_unit_attention() => {}
-                (Status::Busy | Status::TaskSetFull, _) if tell == Tell::Nobody => {
-                    sleep(BUSY_PAUSE).await;
-                }
-                _ => break,
-            }
-            outcome = path.write(command, now + share).await?;
-        }
-        Ok(outcome)
+        send_by(path, command, tell, now + share).await
     }
 
     /// Sends a command that concerns the unit rather than a path: the first
@@ -234,6 +183,31 @@ impl Direct<'_> {
     fn ids<'p>(&'p self, indexes: &'p [usize]) -> impl Iterator<Item = &'p PathId> {
         indexes.iter().map(|index| &self.paths[*index].id)
     }
+}
+
+/// Sends a command through one path, and again after unit attentions.
+async fn send_by(
+    path: &Path,
+    command: &PrOut,
+    tell: Tell,
+    until: Instant,
+) -> Result<Outcome, TransportError> {
+    let mut outcome = path.write(command, until).await?;
+    for _ in 0..RETRIES {
+        match (outcome.status, outcome.sense_code()) {
+            (_, Some(code)) if code.is_port_unusable() => {
+                return Err(TransportError::not_sent(code));
+            }
+            (_, Some(code)) if tell == Tell::Client && code.is_reservation_event() => break,
+            (_, Some(code)) if code.is_unit_attention() => {}
+            (Status::Busy | Status::TaskSetFull, _) if tell == Tell::Nobody => {
+                sleep(BUSY_PAUSE).await;
+            }
+            _ => break,
+        }
+        outcome = path.write(command, until).await?;
+    }
+    Ok(outcome)
 }
 
 /// Who hears of a unit attention about reservations.

@@ -2,6 +2,7 @@
 
 use super::suspend::Hold;
 use super::{Direct, OnePath, Tell};
+use crate::lun::state::Loss;
 use crate::scsi::pr::{Capabilities, FullStatus, RegisterFlags};
 use crate::scsi::{InAction, Outcome, PrIn, PrOut, ReservationKey};
 
@@ -57,7 +58,7 @@ impl Direct<'_> {
         };
         if !self.sender_registered(by, key, &status) {
             tracing::info!(%key, "the PREEMPT removed its sender too");
-            self.state.fenced();
+            self.state.lose(Loss::Fenced, &[]);
             return;
         }
         let command = PrOut::register(ReservationKey::ZERO, key, flags);
@@ -92,7 +93,7 @@ impl Direct<'_> {
             if sender_gone {
                 tracing::warn!(%key, "preempted while putting paths back; they are taken off again");
                 self.unregister(&put, key).await;
-                self.state.fenced();
+                self.state.lose(Loss::Fenced, &[]);
             }
         }
     }
@@ -118,7 +119,7 @@ impl Direct<'_> {
         }
     }
 
-    async fn persist_active(&self) -> bool {
+    pub(super) async fn persist_active(&self) -> bool {
         let command = PrIn {
             action: InAction::ReportCapabilities,
             allocation_length: Capabilities::LENGTH,

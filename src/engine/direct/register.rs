@@ -1,7 +1,8 @@
 //! REGISTER and REGISTER AND IGNORE EXISTING KEY on every path.
 
-use super::{Direct, Late, Tell};
+use super::{Direct, Tell};
 use crate::device::TransportError;
+use crate::lun::state::Loss;
 use crate::scsi::pr::{FullStatus, RegisterFlags};
 use crate::scsi::{OutAction, Outcome, PrOut, ReservationKey, SenseCode};
 
@@ -14,6 +15,8 @@ struct Tally {
     odd: Vec<usize>,
     /// Could not be asked.
     lost: Vec<(usize, TransportError)>,
+    /// Registrations as read first.
+    before: Option<FullStatus>,
     /// Registrations as last read.
     status: Option<FullStatus>,
 }
@@ -79,6 +82,9 @@ impl Direct<'_> {
             } else {
                 tally.status
             };
+            if let (Some(before), Some(after)) = (&tally.before, &status) {
+                self.state.learn_all(good.len() as u32, to, before, after);
+            }
             self.undo_if_preempted(&good, to, status.as_ref()).await;
         }
         Outcome::good(Vec::new())
@@ -99,8 +105,10 @@ impl Direct<'_> {
         sibling.parameters.flags = command.parameters.flags.without_spec_i_pt();
         sibling.parameters.transport_ids.clear();
 
+        let status = self.status_or_attention().await?;
         let mut tally = Tally {
-            status: self.status_or_attention().await?,
+            before: status.clone(),
+            status,
             ..Default::default()
         };
         let mut conflict = None;
@@ -210,27 +218,6 @@ impl Direct<'_> {
         }
     }
 
-    /// A REGISTER of the registration that stands took effect late. If another
-    /// of our paths has lost the key meanwhile, somebody fenced us, and what
-    /// came after that must go again.
-    pub async fn undo_late_if_preempted(&mut self, late: &Late) {
-        let key = late.command.parameters.service_action_key;
-        let stands = self.state.registration().map(|standing| standing.key) == Some(key);
-        let index = self.paths.iter().position(|path| path.id == late.path);
-        let (true, true, Some(index)) = (stands, late.registers(), index) else {
-            return;
-        };
-        let Some(status) = self.full_status().await.filter(|status| status.complete) else {
-            return;
-        };
-        if self.state.has_lost(key, &late.path, &status) {
-            tracing::warn!(path = %late.path, %key, generation = status.generation,
-                "registered late, after we were preempted; the registration is taken back");
-            self.unregister(&[index], key).await;
-            self.state.fenced();
-        }
-    }
-
     /// Registrations were put on several paths, one after another. If one of
     /// them is gone already, somebody preempted our key in between, and those
     /// put after that must go too: fenced stays fenced.
@@ -251,7 +238,7 @@ impl Direct<'_> {
             tracing::warn!(%key, generation = status.generation,
                 "preempted while registering; the registration is taken back");
             self.unregister(put, key).await;
-            self.state.fenced();
+            self.state.lose(Loss::Fenced, &[]);
         }
         gone
     }

@@ -4,7 +4,7 @@ use super::array;
 use crate::scsi::{OutAction, ReservationKey};
 
 /// The flags of byte 20 of a basic parameter list (SPC-4 table 221).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct RegisterFlags {
     /// TransportIDs follow; register those nexuses too.
     pub spec_i_pt: bool,

@@ -21,7 +21,7 @@ impl fmt::Display for NexusId {
 }
 
 /// One registration of READ FULL STATUS (SPC-4 table 218).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FullDescriptor {
     /// The registered key.
     pub key: ReservationKey,
@@ -34,7 +34,7 @@ pub struct FullDescriptor {
 }
 
 /// READ FULL STATUS data (SPC-4 6.15.5).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FullStatus {
     /// PRGENERATION.
     pub generation: u32,

@@ -1,0 +1,630 @@
+//! What this host knows of its own registrations on one logical unit.
+//!
+//! Pure. The device is the truth; this is what cannot be read from it: which
+//! key our client last set and how, which nexus belongs to which of our paths,
+//! which of them had the key when the registrations were last read, and which
+//! keys still have to be taken off a path that was away. [`record`] has it as
+//! it is written down; [`plan`](super::plan) draws the conclusions.
+
+pub mod record;
+
+use super::plan::check::{Check, kept};
+use crate::scsi::ReservationKey;
+use crate::scsi::pr::{FullStatus, NexusId, RegisterFlags};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// What a path is called as long as it lives: its host, channel, target and
+/// LUN, `2:0:1:0`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathId(pub String);
+
+impl fmt::Display for PathId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The registration our client last asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Registration {
+    /// Its key, not zero.
+    pub key: ReservationKey,
+    /// ALL_TG_PT and APTPL as the client gave them.
+    pub flags: RegisterFlags,
+}
+
+/// How a registration ended without our client's doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// Another host removed it: PREEMPT or CLEAR.
+    Fenced,
+    /// The unit forgot every registration: power loss without APTPL.
+    Lost,
+    /// Only nexuses that are not ours have the key: it went to another host, or
+    /// was another host's as well.
+    HandedOff,
+    /// Our process ended while it registered a path, and what it found later may
+    /// have been its own doing.
+    Doubtful,
+}
+
+impl Loss {
+    /// Why we think so, in words.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Loss::Fenced => "another host removed it (PREEMPT or CLEAR)",
+            Loss::Lost => {
+                "the unit has no registrations and its generation started anew: \
+                it lost power and APTPL was not set"
+            }
+            Loss::HandedOff => "only nexuses of other hosts have the key",
+            Loss::Doubtful => {
+                "reservd ended while it registered a path, so that a key which \
+                had been taken away may be back: it is taken off"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Loss::Fenced => "fenced",
+            Loss::Lost => "lost",
+            Loss::HandedOff => "handed-off",
+            Loss::Doubtful => "doubtful",
+        })
+    }
+}
+
+/// So many keys that were given up are remembered. Clients that take a new key
+/// at every start are done with the one before the last.
+const USED_KEYS: usize = 8;
+
+/// Our side of a logical unit.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
+pub struct LunState {
+    registration: Option<Registration>,
+    ended: Option<(ReservationKey, Loss)>,
+    /// A registration of another boot: nothing is done for it, but where it was
+    /// taken away no path of ours is to keep it.
+    former: Option<Registration>,
+    /// A client's REGISTER that is on its way: from this key to that.
+    pending: Option<(ReservationKey, ReservationKey)>,
+    /// A write is on its way that may restore what shows us to stand.
+    probing: bool,
+    nexuses: BTreeMap<PathId, NexusId>,
+    /// Nexuses of ours that are none of the paths above, as far as is known.
+    kin: BTreeSet<NexusId>,
+    carried: BTreeMap<PathId, ReservationKey>,
+    owed: BTreeMap<PathId, BTreeSet<ReservationKey>>,
+    /// Keys that our client has given up or lost. multipathd may still put one
+    /// on a path that returns.
+    used: BTreeSet<ReservationKey>,
+    /// The keys of our nexuses when they were last read or written.
+    seen: BTreeMap<NexusId, ReservationKey>,
+    generation: Option<u32>,
+    /// Paths that went away, came back, or were written to since then: somebody
+    /// else may have registered them.
+    disturbed: BTreeSet<PathId>,
+    /// Paths that are new under their name: the nexus may be another.
+    renewed: BTreeSet<PathId>,
+    /// Paths with a key that is none we know of; left alone.
+    odd: BTreeSet<PathId>,
+}
+
+impl LunState {
+    /// The registration our client last made, if it stands.
+    pub fn registration(&self) -> Option<Registration> {
+        self.registration
+    }
+
+    /// The registration of another boot, until it was looked at.
+    pub fn former(&self) -> Option<Registration> {
+        self.former
+    }
+
+    /// The registration of another boot was looked at, and is nobody's concern.
+    pub fn retire(&mut self) {
+        self.former = None;
+        self.seen.clear();
+        self.carried.clear();
+        self.generation = None;
+    }
+
+    /// The key of the last registration, and how it ended, if it was not our
+    /// client that ended it.
+    pub fn ended(&self) -> Option<(ReservationKey, Loss)> {
+        self.ended
+    }
+
+    /// A client's REGISTER is about to be sent. If we never hear the end of it,
+    /// nothing is known of what it did.
+    pub fn registering(&mut self, from: ReservationKey, to: ReservationKey) {
+        self.pending = Some((from, to));
+    }
+
+    /// The client's REGISTER has ended, without any effect or with the one that
+    /// is reported elsewhere.
+    pub fn settled(&mut self) {
+        self.pending = None;
+    }
+
+    /// A write is about to be tried that may restore what shows us to stand.
+    pub fn probe(&mut self, probing: bool) {
+        self.probing = probing;
+    }
+
+    /// True where the end of such a write is not known.
+    pub fn is_probing(&self) -> bool {
+        self.probing
+    }
+
+    /// A client's REGISTER took effect on the paths `on`, out of those `present`:
+    /// `to` zero means unregistered. A path that carries a key and is not
+    /// present owes it.
+    pub fn registered(
+        &mut self,
+        to: ReservationKey,
+        flags: RegisterFlags,
+        on: &[PathId],
+        present: &[PathId],
+    ) {
+        self.pending = None;
+        self.probing = false;
+        self.ended = None;
+        self.former = None;
+        self.odd.clear();
+        self.give_up();
+        self.used.remove(&to);
+        self.registration = (!to.is_zero()).then_some(Registration {
+            key: to,
+            flags: flags.without_spec_i_pt(),
+        });
+        for path in on {
+            self.owed.remove(path);
+            self.carried.remove(path);
+            if !to.is_zero() {
+                self.carries(path, to);
+            }
+        }
+        let away: Vec<_> = self
+            .carried
+            .iter()
+            .filter(|(path, key)| !present.contains(path) && **key != to)
+            .map(|(path, key)| (path.clone(), *key))
+            .collect();
+        for (path, key) in away {
+            self.owe(&path, key);
+        }
+        // A key that is ours again is owed by nobody.
+        for keys in self.owed.values_mut() {
+            keys.remove(&to);
+        }
+        self.owed.retain(|_, keys| !keys.is_empty());
+        self.seen.retain(|_, key| *key == to);
+        // These keep their old key, and are no sign of a loss.
+        self.carried.retain(|_, key| *key == to);
+    }
+
+    /// The administrator's key is found on a path of ours: it counts as if our
+    /// client had just registered it there.
+    pub fn adopted(&mut self, registration: Registration, on: &PathId) {
+        let Registration { key, flags } = registration;
+        let on = [on.clone()];
+        self.registered(key, flags, &on, &on);
+    }
+
+    /// Somebody else removed our registration; it stays removed. Paths that may
+    /// have got the key after that owe it.
+    pub fn lose(&mut self, loss: Loss, present: &[PathId]) {
+        self.give_up();
+        self.probing = false;
+        let made = self.registration.take().or(self.former.take());
+        let Some(Registration { key, .. }) = made else {
+            return;
+        };
+        self.used.insert(key);
+        self.ended = Some((key, loss));
+        let carried = std::mem::take(&mut self.carried);
+        if kept(Check::TakeBackAfterLoss) {
+            for path in carried.keys().chain(present) {
+                for key in self.used.clone() {
+                    self.owe(path, key);
+                }
+            }
+        }
+        self.seen.clear();
+        self.odd.clear();
+    }
+
+    fn give_up(&mut self) {
+        if let Some(Registration { key, .. }) = self.registration {
+            self.used.insert(key);
+        }
+        while self.used.len() > USED_KEYS {
+            self.used.pop_first();
+        }
+    }
+
+    /// Every registration on the unit is gone, those of lost paths too.
+    pub fn cleared(&mut self) {
+        self.give_up();
+        self.registration = None;
+        self.ended = None;
+        self.former = None;
+        self.pending = None;
+        self.carried.clear();
+        self.seen.clear();
+        self.odd.clear();
+        self.owed.clear();
+    }
+
+    /// This path could not be reached while `key` was to be taken off it.
+    pub fn owe(&mut self, path: &PathId, key: ReservationKey) {
+        if !key.is_zero() {
+            self.owed.entry(path.clone()).or_default().insert(key);
+        }
+    }
+
+    /// Our key is on this path: we put it there, or were let replace it by
+    /// itself.
+    pub fn carries(&mut self, path: &PathId, key: ReservationKey) {
+        self.owed.remove(path);
+        self.odd.remove(path);
+        self.carried.insert(path.clone(), key);
+        if let Some(nexus) = self.nexuses.get(path) {
+            self.seen.insert(nexus.clone(), key);
+        }
+    }
+
+    /// This key is no longer on this path.
+    pub fn removed(&mut self, path: &PathId, key: ReservationKey) {
+        if self.carried.get(path) == Some(&key) {
+            self.carried.remove(path);
+        }
+        if let Some(nexus) = self.nexuses.get(path)
+            && self.seen.get(nexus) == Some(&key)
+        {
+            self.seen.remove(nexus);
+        }
+        if let Some(keys) = self.owed.get_mut(path) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.owed.remove(path);
+            }
+        }
+    }
+
+    /// This path was away, or may have been: what is registered there may be
+    /// somebody else's doing. `renewed` where even its nexus may be another.
+    /// Once the registration has ended, multipathd may have put it back there.
+    pub fn disturb(&mut self, path: &PathId, renewed: bool) {
+        if self.registration.is_none() {
+            for key in self.used.clone() {
+                self.owe(path, key);
+            }
+        }
+        self.disturbed.insert(path.clone());
+        self.odd.remove(path);
+        if renewed {
+            self.renewed.insert(path.clone());
+        }
+    }
+
+    /// As [`LunState::disturb`], for every path there is.
+    pub fn disturb_all(&mut self) {
+        let known = self.nexuses.keys().chain(self.carried.keys());
+        let paths: Vec<_> = known.chain(&self.odd).cloned().collect();
+        for path in paths {
+            self.disturb(&path, true);
+        }
+    }
+
+    /// This path has a key that is none we know of: it is left alone until
+    /// something happens to it.
+    pub fn leave(&mut self, path: &PathId) {
+        self.renewed.remove(path);
+        self.odd.insert(path.clone());
+    }
+
+    /// It is not known which nexus this path is.
+    pub fn forget(&mut self, path: &PathId) {
+        self.renewed.remove(path);
+        // It is still one of ours, if it ever was.
+        self.kin.extend(self.nexuses.remove(path));
+    }
+
+    /// This path has a key, as the nexus it was known to be: it is the same.
+    pub fn confirm(&mut self, path: &PathId) {
+        self.renewed.remove(path);
+    }
+
+    /// True for a path that is new under its name, and may be another nexus.
+    pub fn is_renewed(&self, path: &PathId) -> bool {
+        self.renewed.contains(path)
+    }
+
+    /// True for a path with a key that is none we know of.
+    pub fn is_odd(&self, path: &PathId) -> bool {
+        self.odd.contains(path)
+    }
+
+    /// The registrations were read, and show ours to stand: from here on, what
+    /// is missing is a loss.
+    pub fn saw(&mut self, status: &FullStatus) {
+        let own: Vec<_> = status
+            .descriptors
+            .iter()
+            .filter(|row| self.is_own(&row.nexus))
+            .map(|row| (row.nexus.clone(), row.key))
+            .collect();
+        self.seen = own.into_iter().collect();
+        self.generation = Some(status.generation);
+        self.disturbed.clear();
+    }
+
+    /// The nexuses of ours that had this key at the last reading.
+    pub fn seen_with(&self, key: ReservationKey) -> BTreeSet<NexusId> {
+        let with = self.seen.iter().filter(|(_, seen)| **seen == key);
+        with.map(|(nexus, _)| nexus.clone()).collect()
+    }
+
+    /// The nexuses known to be ours that this path may be.
+    pub fn may_be(&self, path: &PathId) -> BTreeSet<NexusId> {
+        match self.nexuses.get(path) {
+            Some(nexus) => BTreeSet::from([nexus.clone()]),
+            None => self.kin.clone(),
+        }
+    }
+
+    /// True where this path may be a nexus that had the key at the last reading:
+    /// all others that had it must be other paths for certain.
+    pub fn may_be_seen(&self, path: &PathId, key: ReservationKey) -> bool {
+        let elsewhere = |nexus: &NexusId| {
+            let other = self.path_of(nexus);
+            other.is_some_and(|other| other != path && !self.renewed.contains(other))
+        };
+        let mut with_key = self.seen.iter().filter(|(_, seen)| **seen == key);
+        !with_key.all(|(nexus, _)| elsewhere(nexus))
+    }
+
+    /// True where somebody else may have written to this nexus since then.
+    pub fn is_disturbed(&self, nexus: &NexusId) -> bool {
+        match self.path_of(nexus) {
+            Some(path) => self.disturbed.contains(path),
+            // Kin: any path may be it.
+            None => !self.disturbed.is_empty(),
+        }
+    }
+
+    /// True where something happened to a path since the last reading.
+    pub fn is_disturbed_at_all(&self) -> bool {
+        !self.disturbed.is_empty()
+    }
+
+    /// True where every path that was given this key is a nexus we know.
+    pub fn knows_all_given(&self, key: ReservationKey) -> bool {
+        let mut given = self.carried.iter().filter(|(_, carried)| **carried == key);
+        given.all(|(path, _)| self.nexuses.contains_key(path))
+    }
+
+    /// PRGENERATION when the registrations were last read and found in order.
+    pub fn generation(&self) -> Option<u32> {
+        self.generation
+    }
+
+    /// True where the registration is known to be on this path, as far as the
+    /// last reading goes, and nothing has happened to the path since.
+    pub fn is_covered(&self, path: &PathId) -> bool {
+        let Some(Registration { key, .. }) = self.registration else {
+            return true;
+        };
+        let nexus = self.nexuses.get(path);
+        let has = nexus.is_some_and(|nexus| self.seen.get(nexus) == Some(&key));
+        has && !self.disturbed.contains(path) && !self.renewed.contains(path)
+    }
+
+    /// True where this path is to be looked at: it may lack the registration,
+    /// or have a key that is to go.
+    pub fn wants(&self, path: &PathId) -> bool {
+        let covered = self.is_covered(path) || self.odd.contains(path);
+        !covered || self.former.is_some() || self.owed.contains_key(path)
+    }
+
+    /// Keys that still have to be taken off paths.
+    pub fn owed(&self) -> Vec<(PathId, ReservationKey)> {
+        self.owed
+            .iter()
+            .flat_map(|(path, keys)| keys.iter().map(move |key| (path.clone(), *key)))
+            .collect()
+    }
+
+    /// Keys of ours that this path may carry instead of the present one.
+    pub fn old_keys(&self, path: &PathId) -> Vec<ReservationKey> {
+        let owed = self.owed.get(path).into_iter().flatten();
+        owed.chain(&self.used).copied().collect()
+    }
+
+    /// Learns which nexus a path is, from the unit's registrations just before
+    /// and just after `key` was registered through it. Only a generation that
+    /// moved by exactly our one step proves that the difference is ours.
+    pub fn learn(
+        &mut self,
+        path: &PathId,
+        key: ReservationKey,
+        before: &FullStatus,
+        after: &FullStatus,
+    ) {
+        if let [nexus] = &new_rows(key, before, after, 1)[..] {
+            self.kin.remove(nexus);
+            self.nexuses.insert(path.clone(), nexus.clone());
+            self.seen.insert(nexus.clone(), key);
+            self.renewed.remove(path);
+        }
+    }
+
+    /// As [`LunState::learn`], where `paths` were registered with `key`, in one
+    /// go or one after another: these nexuses are ours, but which is which path
+    /// is not known. That goes too where they had the key before, if nobody else
+    /// has it.
+    pub fn learn_all(
+        &mut self,
+        paths: u32,
+        key: ReservationKey,
+        before: &FullStatus,
+        after: &FullStatus,
+    ) {
+        let mut ours = new_rows(key, before, after, paths);
+        if ours.is_empty() && is_quiet(before, after, paths) {
+            let with_key = after.descriptors.iter().filter(|row| row.key == key);
+            ours = with_key.map(|row| row.nexus.clone()).collect();
+            if ours.len() != paths as usize {
+                return;
+            }
+        }
+        for nexus in ours {
+            if self.path_of(&nexus).is_none() {
+                self.kin.insert(nexus.clone());
+            }
+            self.seen.insert(nexus, key);
+        }
+        let unknown = |path: &&PathId| !self.nexuses.contains_key(*path);
+        let mut unknown = self.carried.keys().filter(unknown);
+        if let (Some(path), None, 1) = (unknown.next(), unknown.next(), self.kin.len())
+            && let Some(nexus) = self.kin.pop_first()
+        {
+            self.nexuses.insert(path.clone(), nexus);
+        }
+    }
+
+    /// The nexus of a path, once learned.
+    pub fn nexus(&self, path: &PathId) -> Option<&NexusId> {
+        self.nexuses.get(path)
+    }
+
+    /// Which of our paths this nexus is, where that is proven.
+    pub fn path_of(&self, nexus: &NexusId) -> Option<&PathId> {
+        self.nexuses
+            .iter()
+            .find_map(|(path, own)| (own == nexus).then_some(path))
+    }
+
+    /// True for a nexus that is proven to be this host's.
+    pub fn is_own(&self, nexus: &NexusId) -> bool {
+        self.kin.contains(nexus) || self.path_of(nexus).is_some()
+    }
+
+    /// True when every registration with this key is proven to be ours, and
+    /// there is one.
+    pub fn owns_all(&self, key: ReservationKey, status: &FullStatus) -> bool {
+        let mut rows = status
+            .descriptors
+            .iter()
+            .filter(|row| row.key == key)
+            .peekable();
+        status.complete && rows.peek().is_some() && rows.all(|row| self.is_own(&row.nexus))
+    }
+}
+
+/// True where the generation moved by exactly these steps between two readings.
+fn is_quiet(before: &FullStatus, after: &FullStatus, steps: u32) -> bool {
+    after.generation == before.generation.wrapping_add(steps) && before.complete && after.complete
+}
+
+/// The nexuses that got this key between two readings, if the generation moved
+/// by exactly so many steps, and so many there are.
+pub(super) fn new_rows(
+    key: ReservationKey,
+    before: &FullStatus,
+    after: &FullStatus,
+    steps: u32,
+) -> Vec<NexusId> {
+    let is_new = |nexus: &NexusId| {
+        let previous = before.row(nexus);
+        previous.is_none_or(|previous| previous.key != key)
+    };
+    let rows = after.descriptors.iter();
+    let new: Vec<_> = rows
+        .filter(|row| row.key == key && is_new(&row.nexus))
+        .map(|row| row.nexus.clone())
+        .collect();
+    match is_quiet(before, after, steps) && new.len() == steps as usize {
+        true => new,
+        false => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scsi::TransportId;
+    use crate::scsi::pr::FullDescriptor;
+
+    const K1: ReservationKey = ReservationKey(0xa1);
+    const K2: ReservationKey = ReservationKey(0xa2);
+
+    fn path(number: u32) -> PathId {
+        PathId(format!("{number}:0:0:0"))
+    }
+
+    fn row(port: u64, key: ReservationKey) -> FullDescriptor {
+        FullDescriptor {
+            key,
+            all_tg_pt: false,
+            holder: None,
+            nexus: NexusId {
+                transport_id: TransportId::sas(port),
+                relative_target_port: 0,
+            },
+        }
+    }
+
+    #[test]
+    fn a_nexus_is_learned_only_from_a_quiet_step() {
+        let before = FullStatus::new(4, vec![row(9, K1)]);
+        let after = FullStatus::new(5, vec![row(9, K1), row(1, K1)]);
+        let noisy = FullStatus::new(6, after.descriptors.clone());
+        let mut state = LunState::default();
+        state.learn(&path(1), K1, &before, &noisy);
+        assert_eq!(state.nexus(&path(1)), None);
+        state.learn(&path(1), K1, &before, &after);
+        assert_eq!(state.path_of(&row(1, K1).nexus), Some(&path(1)));
+        assert!(!state.owns_all(K1, &after), "row 9 is another host's");
+        assert!(state.owns_all(K1, &FullStatus::new(7, vec![row(1, K1), row(9, K2)])));
+        assert!(!state.owns_all(K2, &FullStatus::new(7, vec![])));
+    }
+
+    #[test]
+    fn a_debt_ends_when_the_key_is_ours_again() {
+        let mut state = LunState::default();
+        state.owe(&path(1), K1);
+        state.owe(&path(1), K2);
+        state.owe(&path(2), ReservationKey::ZERO);
+        assert_eq!(state.owed().len(), 2);
+        state.registered(K2, RegisterFlags::default(), &[path(2)], &[path(2)]);
+        assert_eq!(state.owed(), [(path(1), K1)]);
+        state.removed(&path(1), K1);
+        assert!(state.owed().is_empty());
+    }
+
+    #[test]
+    fn a_path_that_is_away_owes_what_it_carries() {
+        let mut state = LunState::default();
+        let both = [path(1), path(2)];
+        state.registered(K1, RegisterFlags::default(), &both, &both);
+        state.registered(
+            ReservationKey::ZERO,
+            RegisterFlags::default(),
+            &[path(1)],
+            &[path(1)],
+        );
+        assert_eq!(state.owed(), [(path(2), K1)]);
+        assert_eq!(state.registration(), None);
+        state.cleared();
+        assert!(state.owed().is_empty());
+    }
+}
