@@ -20,4 +20,5 @@ pub mod server;
 pub mod simulation;
 pub mod socket;
 pub mod sys;
+pub mod watch;
 pub mod worker;

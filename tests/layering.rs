@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["protocol", "config"],
     &["lun::state"],
     &["device"],
-    &["engine", "multipathd"],
+    &["engine", "multipathd", "watch"],
     &["lun"],
     &[
         "server",
@@ -28,7 +28,14 @@ const LAYERS: &[&[&str]] = &[
     &["main", "bin"],
 ];
 /// Bytes to types and back, without I/O.
-const PURE: &[&str] = &["scsi", "protocol", "config", "lun::state"];
+const PURE: &[&str] = &[
+    "scsi",
+    "protocol",
+    "config",
+    "lun::state",
+    "watch::event",
+    "watch::batch",
+];
 const IMPURE: &[&str] = &["tokio", "nix", "libc", "std::fs", "std::os", "std::net"];
 /// `Config::load` reads the one file it is about.
 const EXEMPT: &[(&str, &str)] = &[("config", "std::fs::read_to_string")];
