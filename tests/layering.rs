@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["scsi"],
     &["protocol", "config"],
     &["lun::state"],
-    &["device"],
+    &["device", "journal"],
     &["engine", "multipathd", "watch"],
     &["lun"],
     &[
