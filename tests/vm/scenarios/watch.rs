@@ -11,8 +11,8 @@ use std::fs;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// Sent by the kernel while the command that causes it runs.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// Sent by the kernel while the command that causes it runs; the rest is emulation.
+const AT_ONCE: Duration = Duration::from_secs(3);
 /// multipathd's checker has to notice first, or udevd's rules to end.
 const SOON: Duration = Duration::from_secs(20);
 
