@@ -10,8 +10,8 @@ const LAYERS: &[&[&str]] = &[
     &["scsi"],
     &["protocol", "config"],
     &["lun::state", "lun::plan"],
-    &["device"],
-    &["engine", "multipathd"],
+    &["device", "journal"],
+    &["engine", "multipathd", "watch"],
     &["lun"],
     &[
         "server",
@@ -28,7 +28,15 @@ const LAYERS: &[&[&str]] = &[
     &["main", "bin"],
 ];
 /// Bytes to types and back, without I/O.
-const PURE: &[&str] = &["scsi", "protocol", "config", "lun::state", "lun::plan"];
+const PURE: &[&str] = &[
+    "scsi",
+    "protocol",
+    "config",
+    "lun::state",
+    "lun::plan",
+    "watch::event",
+    "watch::batch",
+];
 const IMPURE: &[&str] = &["tokio", "nix", "libc", "std::fs", "std::os", "std::net"];
 /// `Config::load` reads the one file it is about.
 const EXEMPT: &[(&str, &str)] = &[("config", "std::fs::read_to_string")];

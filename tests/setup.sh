@@ -5,7 +5,7 @@
 #   tests/setup.sh test      everything tests/run.sh uses as well
 set -euo pipefail
 
-packages=(gcc libc6-dev linux-libc-dev libclang-dev pkg-config multipath-tools)
+packages=(gcc libc6-dev linux-libc-dev libclang-dev libudev-dev pkg-config multipath-tools)
 if [[ ${1:-build} == test ]]; then
     packages+=(
         qemu-system-common qemu-system-x86 mmdebstrap e2fsprogs cpio kmod xz-utils zstd

@@ -29,6 +29,15 @@ impl DeviceNumber {
         (kind == SFlag::S_IFBLK).then(|| DeviceNumber::from_raw(stat.st_rdev))
     }
 
+    /// Parses `8:16`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once(':')?;
+        Some(DeviceNumber {
+            major: major.parse().ok()?,
+            minor: minor.parse().ok()?,
+        })
+    }
+
     fn from_raw(number: u64) -> Self {
         // Linux device numbers have 12 and 20 bits.
         DeviceNumber {
@@ -213,7 +222,7 @@ impl SysFs {
     }
 
     /// A block or sg device folder whose `device` is a SCSI disk.
-    fn identify_scsi(&self, folder: &Path) -> Option<Identity> {
+    pub(super) fn identify_scsi(&self, folder: &Path) -> Option<Identity> {
         let device = folder.join("device");
         let kind = read(&device.join("type"))?;
         if !DISK_TYPES.contains(&kind.as_str()) {
@@ -252,11 +261,8 @@ impl SysFs {
     }
 
     /// `None` for a path that vanishes while it is looked at.
-    fn path_device(&self, folder: &Path) -> Option<PathDevice> {
+    pub(super) fn path_device(&self, folder: &Path) -> Option<PathDevice> {
         let device = folder.join("device");
-        let (major, minor) = read(&folder.join("dev"))?
-            .split_once(':')
-            .map(|(major, minor)| (major.to_owned(), minor.to_owned()))?;
         let running = read(&device.join("state"))? == "running";
         let preference = match read(&device.join("access_state")).as_deref() {
             _ if !running => Preference::Offline,
@@ -267,20 +273,22 @@ impl SysFs {
         Some(PathDevice {
             hctl: link_name(&device)?,
             name: link_name(folder)?,
-            number: DeviceNumber {
-                major: major.parse().ok()?,
-                minor: minor.parse().ok()?,
-            },
+            number: DeviceNumber::parse(&read(&folder.join("dev"))?)?,
             preference,
         })
     }
 
-    fn block_folder(&self, number: DeviceNumber) -> PathBuf {
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn block_folder(&self, number: DeviceNumber) -> PathBuf {
         self.root.join(format!("dev/block/{number}"))
     }
 }
 
-fn read(path: &Path) -> Option<String> {
+/// An attribute, without the line feed.
+pub(super) fn read(path: &Path) -> Option<String> {
     fs::read_to_string(path)
         .ok()
         .map(|text| text.trim().to_owned())

@@ -6,6 +6,7 @@
 //! ([`TransportError::NotSent`]), or nobody knows ([`TransportError::Unknown`]).
 
 pub mod identity;
+pub mod maps;
 pub mod sg;
 pub mod sim;
 

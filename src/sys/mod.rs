@@ -9,6 +9,7 @@ pub mod fdpass;
 pub mod file;
 pub mod mpath;
 pub mod process;
+pub mod readiness;
 pub mod sg;
 
 /// Kernel structures, made by bindgen from the system's headers.

@@ -15,3 +15,4 @@ mod lifecycle;
 mod multipathd;
 mod outage;
 mod readme;
+mod watch;
