@@ -2,12 +2,12 @@
 
 use super::failure::Failure;
 use super::report::Report;
-use crate::config::{Config, Engine};
+use crate::config::{Engine, Files};
 use crate::engine::mpathpersist::{Launch, Probe, probe};
 use crate::engine::policy::{Choice, Operation, Version, decide};
 use serde::Serialize;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Looks at the configuration and at libmpathpersist, which is loaded in a
 /// process of its own.
@@ -15,16 +15,8 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// [`Failure::Config`], [`Failure::Runtime`].
 pub fn run(config: Option<&Path>) -> Result<Report, Failure> {
-    let usual = PathBuf::from("/etc/reservd/reservd.toml");
-    let path = match config {
-        Some(path) => Some(path),
-        None => usual.exists().then_some(usual.as_path()),
-    };
-    let config = path
-        .map(Config::load)
-        .transpose()
-        .map_err(Failure::Config)?;
-    let engine = config.unwrap_or_default().defaults.engine;
+    let files = Files::new(config.map(Path::to_owned));
+    let engine = files.load().map_err(Failure::Config)?.defaults.engine;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

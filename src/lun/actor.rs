@@ -3,7 +3,7 @@
 use super::guard::{Guard, Terms, Unit, Watch};
 use super::route::{Route, Source};
 use super::state::LunState;
-use crate::config::Engine;
+use crate::config::{self, Engine};
 use crate::device::TransportError;
 use crate::device::identity::Wwid;
 use crate::engine::direct::Direct;
@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 /// Writes waiting for one unit. Clients have one command each in flight, so
@@ -85,8 +85,14 @@ impl Shared {
 
 impl Lun {
     /// Starts the actor of a unit; it ends when this is dropped. Must be called
-    /// on a tokio runtime. Without terms, multipathd is left alone.
-    pub fn start(wwid: Wwid, engines: Arc<Engines>, terms: Option<Terms>) -> Self {
+    /// on a tokio runtime. Without terms, multipathd is left alone. Of the
+    /// settings, the latest counts.
+    pub fn start(
+        wwid: Wwid,
+        engines: Arc<Engines>,
+        terms: Option<Terms>,
+        settings: watch::Receiver<config::Unit>,
+    ) -> Self {
         let (inbox, orders) = mpsc::channel(INBOX);
         let (late, lates) = mpsc::unbounded_channel();
         let watch = Arc::new(Watch::default());
@@ -103,6 +109,7 @@ impl Lun {
             state: LunState::default(),
             source: None,
             worker: Worker::new(engines),
+            settings,
             guard: Guard::new(terms, watch),
         };
         tokio::spawn(actor.run(orders, lates));
@@ -219,6 +226,8 @@ struct Actor {
     source: Option<Source>,
     /// libmpathpersist, where it is used.
     worker: Worker,
+    /// What the configuration says of the unit.
+    settings: watch::Receiver<config::Unit>,
     /// Tells multipathd.
     guard: Guard,
 }
@@ -253,6 +262,8 @@ impl Actor {
         let started = Instant::now();
         let outcome = if started >= order.until {
             Outcome::check(SenseCode::TIMEOUT_BEFORE_PROCESSING)
+        } else if let Err(sense) = self.admit(&order.write.command) {
+            Outcome::check(sense)
         } else {
             self.execute(&order).await
         };
@@ -269,6 +280,22 @@ impl Actor {
         );
         // A client that gave up hears nothing; the state is up to date anyway.
         let _ = order.reply.send(outcome);
+    }
+
+    /// Whether the configuration lets a client send this.
+    fn admit(&self, command: &PrOut) -> Result<(), SenseCode> {
+        let settings = self.settings.borrow();
+        let admitted = settings.admits(command);
+        if admitted.is_err() {
+            tracing::warn!(
+                wwid = %self.wwid,
+                key = %command.parameters.service_action_key,
+                reservation_key = %settings.reservation_key,
+                configured = settings.key_place.as_ref().map(tracing::field::display),
+                "not registered: another key is configured"
+            );
+        }
+        admitted
     }
 
     async fn execute(&mut self, order: &Order) -> Outcome {
@@ -314,7 +341,8 @@ impl Actor {
         if let Err(error) = self.worker.settle(until).await {
             return error.answer();
         }
-        let mut choice = self.choose(source, command);
+        let setting = self.settings.borrow().engine;
+        let mut choice = self.choose(setting, source, command);
         if choice == Choice::Library && !are_quiet(&paths, until).await {
             tracing::warn!(wwid = %self.wwid,
                 "an earlier command hangs on a path; sent directly to the others");
@@ -323,7 +351,7 @@ impl Actor {
         let by_library = match choice {
             Choice::Library => {
                 let result = self.worker.ask(device.as_fd(), command, until).await;
-                match (result, self.worker.engines().setting()) {
+                match (result, setting) {
                     (Err(TransportError::NotSent(reason)), Engine::Auto) => {
                         tracing::warn!(wwid = %self.wwid, %reason,
                             "libmpathpersist is out of reach; sent directly");
@@ -368,11 +396,10 @@ impl Actor {
     }
 
     /// A simulated map is none to the library: only where it is demanded.
-    fn choose(&self, source: &Source, command: &PrOut) -> Choice {
-        let engines = self.worker.engines();
-        match (source.map(), engines.setting()) {
+    fn choose(&self, setting: Engine, source: &Source, command: &PrOut) -> Choice {
+        match (source.map(), setting) {
             (None, Engine::Auto) => Choice::Direct,
-            _ => engines.choose(command),
+            _ => self.worker.engines().choose(setting, command),
         }
     }
 
