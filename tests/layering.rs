@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["sys"],
     &["scsi"],
-    &["protocol", "config"],
+    &["protocol", "config", "import"],
     &["lun::state"],
     &["device"],
     &["engine", "multipathd"],
@@ -28,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["main", "bin"],
 ];
 /// Bytes to types and back, without I/O.
-const PURE: &[&str] = &["scsi", "protocol", "config", "lun::state"];
+const PURE: &[&str] = &["scsi", "protocol", "config", "import", "lun::state"];
 const IMPURE: &[&str] = &["tokio", "nix", "libc", "std::fs", "std::os", "std::net"];
 /// `config::files` reads the files it is about.
 const EXEMPT: &[(&str, &str)] = &[
