@@ -65,9 +65,17 @@ impl Files {
 }
 
 fn read(path: &Path) -> Result<Text, Invalid> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Text::new(&path.display().to_string(), &text)),
-        Err(error) => Err(Invalid::Unreadable(path.into(), error)),
+    let bytes = std::fs::read(path).map_err(|error| Invalid::Unreadable(path.into(), error))?;
+    let text = Text::new(
+        &path.display().to_string(),
+        &String::from_utf8_lossy(&bytes),
+    );
+    match std::str::from_utf8(&bytes) {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let at = error.valid_up_to();
+            Err(text.refuse(at..at, "not UTF-8".into()))
+        }
     }
 }
 
@@ -120,6 +128,9 @@ mod tests {
         fs::remove_dir_all(folder.path().join("conf.d")).unwrap();
         let config = files.load().unwrap();
         assert_eq!(config.commands.deadline.as_millis(), 1000);
+        fs::write(&main, b"# \xc3\xa4\n# \xe4\n").unwrap();
+        let error = files.load().unwrap_err().to_string();
+        assert!(error.ends_with("line 2, column 3: not UTF-8"), "{error}");
         fs::remove_file(main).unwrap();
         assert!(matches!(files.load(), Err(Invalid::Unreadable(..))));
         let anywhere = Files {

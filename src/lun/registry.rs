@@ -249,3 +249,62 @@ impl Registry {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    const WWID: &str = "36001405aaaa";
+    const MAP: DeviceNumber = DeviceNumber {
+        major: 253,
+        minor: 0,
+    };
+
+    fn name_map(root: &Path, name: &str) {
+        let folder = root.join("block/dm-0/dm");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("uuid"), format!("mpath-{WWID}\n")).unwrap();
+        fs::write(folder.join("name"), format!("{name}\n")).unwrap();
+    }
+
+    fn keys(registry: &Registry) -> Vec<String> {
+        let units = lock(&registry.units);
+        let settings = units.luns.values().map(|entry| entry.settings.borrow());
+        settings
+            .map(|settings| settings.reservation_key.to_string())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn the_name_of_a_map_selects_settings_as_it_is_known_and_changes() {
+        let sysfs = tempfile::tempdir().unwrap();
+        name_map(sysfs.path(), "mpatha");
+        fs::create_dir_all(sysfs.path().join("dev/block")).unwrap();
+        let link = sysfs.path().join("dev/block/253:0");
+        symlink(sysfs.path().join("block/dm-0"), link).unwrap();
+        let config = Config::parse(
+            "[[multipath]]\nalias = \"mpatha\"\nreservation_key = \"0xa1\"\n\
+             [[multipath]]\nalias = \"mpathb\"\nreservation_key = \"0xb1\"\n",
+        )
+        .unwrap();
+        let registry = Registry::new(SysFs::new(sysfs.path()));
+        registry.configure(config.clone());
+        let wwid = Wwid::new(WWID);
+        let by_path = registry.lun(&wwid, "", None);
+        assert_eq!(keys(&registry), ["file"]);
+        let by_map = registry.lun(&wwid, "", Some(MAP));
+        assert!(Arc::ptr_eq(&by_path, &by_map));
+        assert_eq!(keys(&registry), ["0xa1"]);
+        registry.lun(&wwid, "", None);
+        assert_eq!(keys(&registry), ["0xa1"]);
+
+        name_map(sysfs.path(), "mpathb");
+        registry.configure(config);
+        assert_eq!(keys(&registry), ["0xb1"]);
+        registry.configure(Config::default());
+        assert_eq!(keys(&registry), ["file"]);
+    }
+}
