@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 runs=${1:-1000000}
 (($# == 0)) || shift
 targets=("$@")
-((${#targets[@]})) || targets=(session codec pr_data config)
+((${#targets[@]})) || targets=(session codec pr_data config import)
 export RUSTC_BOOTSTRAP=1
 cargo fuzz build -s none
 

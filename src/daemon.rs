@@ -1,6 +1,6 @@
 //! The one place that knows all parts: start order, signals, reload, shutdown.
 
-use crate::config::{Config, Coordination, Engine, Simulator};
+use crate::config::{Config, Engine, Files, Simulator};
 use crate::device::identity::SysFs;
 use crate::engine::mpathpersist::{self, Engines, Launch};
 use crate::lun::guard::Terms;
@@ -12,7 +12,6 @@ use nix::unistd::geteuid;
 use sd_notify::NotifyState;
 use std::io;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,7 +34,7 @@ pub struct Setup {
     /// Its settings.
     pub config: Config,
     /// Where to read them again on SIGHUP.
-    pub config_path: Option<PathBuf>,
+    pub files: Option<Files>,
     /// Sockets for QEMU, non-blocking.
     pub listeners: Vec<UnixListener>,
     /// Talk to the service manager.
@@ -66,14 +65,12 @@ async fn serve(setup: Setup) -> io::Result<()> {
         Some(simulator) => Some(simulate(simulator, &mut registry)?),
         None => None,
     };
-    let engines = Engines::new(Launch::new(OURSELVES), Engine::Direct, None);
-    establish(&engines, setup.config.defaults.engine).await;
+    let engines = Engines::new(Launch::new(OURSELVES), None);
+    establish(&engines, &setup.config).await;
     registry.set_engines(Arc::new(engines));
-    let coordination = setup.config.defaults.multipathd;
-    if coordination != Coordination::Exclusive {
-        let multipathd = Arc::new(Multipathd::default());
-        registry.coordinate(Terms::new(multipathd, coordination));
-    }
+    let multipathd = Arc::new(Multipathd::default());
+    registry.coordinate(Terms::new(multipathd, setup.config.defaults.multipathd));
+    registry.configure(setup.config.clone());
     let service = Arc::new(Service::new(
         registry,
         setup.config.commands.deadline,
@@ -104,7 +101,7 @@ async fn serve(setup: Setup) -> io::Result<()> {
                 if let Ok(now) = NotifyState::monotonic_usec_now() {
                     tell(&[NotifyState::Reloading, now]);
                 }
-                reload(&setup.config_path, &service).await;
+                reload(setup.files.as_ref(), &setup.config, &service).await;
                 tell(&[NotifyState::Ready]);
             }
         }
@@ -121,48 +118,53 @@ async fn serve(setup: Setup) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the deadline and the engine over from a file that is sound as a whole;
-/// its other settings need a restart.
-async fn reload(path: &Option<PathBuf>, service: &Service) {
-    let Some(path) = path else {
+/// Takes over what the files say now, or nothing of it if any of them is wrong.
+/// Some settings need a restart.
+async fn reload(files: Option<&Files>, started: &Config, service: &Service) {
+    let Some(files) = files else {
         tracing::info!("nothing to reload: no configuration file in use");
         return;
     };
-    match Config::load(path) {
+    match files.load() {
         Ok(config) => {
+            for setting in config.held_up(started) {
+                tracing::warn!(setting, "changed; takes effect at the next start");
+            }
             service.set_deadline(config.commands.deadline);
-            establish(service.registry.engines(), config.defaults.engine).await;
-            tracing::info!(path = %path.display(), "configuration reloaded");
+            establish(service.registry.engines(), &config).await;
+            service.registry.configure(config);
+            tracing::info!(path = %files.main().display(), "configuration reloaded");
         }
         Err(error) => tracing::error!(%error, "configuration not reloaded; the old one stays"),
     }
 }
 
-/// Looks for libmpathpersist where the setting asks for it.
-async fn establish(engines: &Engines, setting: Engine) {
-    let found = match setting {
-        Engine::Direct => return engines.set(setting, None),
+/// Looks for libmpathpersist where a setting asks for it.
+async fn establish(engines: &Engines, config: &Config) {
+    let settings: Vec<Engine> = config.engines().collect();
+    if settings.iter().all(|setting| *setting == Engine::Direct) {
+        return engines.set_library(None);
+    }
+    let found = match geteuid().is_root() {
         // multipathd takes keys from root only.
-        _ if !geteuid().is_root() => Err("reservd does not run as root".into()),
-        _ => mpathpersist::probe(engines.launch()).await,
+        false => Err("reservd does not run as root".into()),
+        true => mpathpersist::probe(engines.launch()).await,
     };
-    match (&found, setting) {
-        (Ok(probe), _) => {
+    match &found {
+        Ok(probe) => {
             let version = probe.effective_version();
-            tracing::info!(engine = %setting, %version, "libmpathpersist is there");
+            tracing::info!(%version, "libmpathpersist is there");
         }
-        (Err(reason), Engine::Mpathpersist) => {
+        Err(reason) if settings.contains(&Engine::Mpathpersist) => {
             tracing::error!(
                 reason,
-                "libmpathpersist cannot be used, and engine is \
-                \"mpathpersist\": changes of reservations on multipath maps are refused"
+                "libmpathpersist cannot be used: where engine is \"mpathpersist\", \
+                changes of reservations on multipath maps are refused"
             );
         }
-        (Err(reason), _) => {
-            tracing::info!(engine = %setting, reason, "libmpathpersist cannot be used; direct");
-        }
+        Err(reason) => tracing::info!(reason, "libmpathpersist cannot be used; direct"),
     }
-    engines.set(setting, found.ok().map(|probe| probe.effective_version()));
+    engines.set_library(found.ok().map(|probe| probe.effective_version()));
 }
 
 /// The kernel's sysfs, or one that a test or a container puts elsewhere.

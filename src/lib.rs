@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod device;
 pub mod engine;
+pub mod import;
 pub mod journal;
 pub mod logging;
 pub mod lun;

@@ -1,7 +1,7 @@
 //! The daemon.
 
 use clap::Parser;
-use reservd::config::Config;
+use reservd::config::{Config, Files, Invalid, Text};
 use reservd::daemon::{self, Setup};
 use reservd::socket::BoundSocket;
 use reservd::sys::activation::inherited_sockets;
@@ -16,10 +16,12 @@ const EXIT_CONFIG: u8 = 78;
 #[derive(Debug, Parser)]
 #[command(name = "reservd", version)]
 struct Arguments {
-    /// Configuration file; without it, /etc/reservd/reservd.toml where that exists.
+    /// Configuration file, to which the files conf.d/*.toml beside it are added;
+    /// without it, /etc/reservd/reservd.toml where that exists.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Only check the configuration.
+    /// Only check the configuration: name the files that are sound, or say
+    /// what is wrong and exit with 1.
     #[arg(long)]
     check: bool,
     /// Log more; twice for even more.
@@ -32,23 +34,20 @@ fn main() -> ExitCode {
         return reservd::worker::main();
     }
     let arguments = Arguments::parse();
-    let path = arguments.config.or_else(|| {
-        let path = PathBuf::from("/etc/reservd/reservd.toml");
-        path.exists().then_some(path)
-    });
-    let config = match path.as_deref().map(Config::load).transpose() {
-        Ok(config) => config.unwrap_or_default(),
+    let files = Files::new(arguments.config);
+    if arguments.check {
+        return check(&files);
+    }
+    let config = match files.load() {
+        Ok(config) => config,
         Err(error) => {
-            eprintln!("reservd: {error}");
+            eprintln!("reservd: {error:#}");
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    if arguments.check {
-        return ExitCode::SUCCESS;
-    }
     let level = ["info", "debug", "trace"][usize::from(arguments.verbose.min(2))];
     reservd::logging::start(level, "reservd");
-    match start(config, path) {
+    match start(config, files) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -57,7 +56,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(config: Config, config_path: Option<PathBuf>) -> anyhow::Result<()> {
+fn check(files: &Files) -> ExitCode {
+    let sound = |files: &Files| -> Result<Vec<Text>, Invalid> {
+        let texts = files.read()?;
+        Config::from_texts(&texts)?;
+        Ok(texts)
+    };
+    match sound(files) {
+        Ok(texts) if texts.is_empty() => println!("no configuration files: defaults"),
+        Ok(texts) => texts.iter().for_each(|text| println!("{}: ok", text.name)),
+        Err(error) => {
+            eprintln!("reservd: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn start(config: Config, files: Files) -> anyhow::Result<()> {
     use anyhow::Context;
     let mut listeners = Vec::new();
     for (socket, _name) in inherited_sockets().context("sockets from the service manager")? {
@@ -79,7 +95,7 @@ fn start(config: Config, config_path: Option<PathBuf>) -> anyhow::Result<()> {
     }
     daemon::run(Setup {
         config,
-        config_path,
+        files: Some(files),
         listeners,
         notify: true,
     })?;

@@ -18,7 +18,7 @@ git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x --source-path=SCRIPTDIR
 step "tests that run anywhere"
 cargo build --bins
 cargo nextest run --no-fail-fast
-for file in conf/*.toml; do
+for file in conf/*.toml conf/examples/*.toml; do
     target/debug/reservd --config "$file" --check
 done
 

@@ -126,7 +126,7 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     .context("giving up privileges")?;
     daemon::run(Setup {
         config: Config::default(),
-        config_path: None,
+        files: None,
         listeners: vec![listener],
         // libvirt's NOTIFY_SOCKET, where there is one, is not ours.
         notify: false,

@@ -19,6 +19,12 @@ WERO, EARO, WEAR or EAAR, in words (write-exclusive), or as the digits 1, 3, 5,
 6, 7, 8. The commands from `register' on open the device for writing, as the
 protocol demands, and closing it makes udev look at the device again.";
 
+const IMPORT_NOTES: &str = "\
+Taken over are reservation_key and all_tg_pt; the rest of multipath.conf is
+multipathd's alone. What cannot be taken over as it stands is said on standard
+error and in a comment. Keys in prkeys were learnt from clients, as reservd
+learns them too: they become comments, unless --pin is given.";
+
 /// Shows and controls persistent reservations.
 #[derive(Debug, Parser)]
 #[command(name = "reservctl", version, after_help = EXIT_CODES)]
@@ -42,6 +48,9 @@ pub enum Command {
     Pr(Pr),
     /// Say what this host has, and who runs which command on multipath maps.
     Doctor(Doctor),
+    /// Turn multipath.conf into settings of reservd, for /etc/reservd/conf.d.
+    #[command(after_help = IMPORT_NOTES)]
+    Import(Import),
 }
 
 /// `reservctl doctor`
@@ -51,6 +60,25 @@ pub struct Doctor {
     /// where that exists.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// `reservctl import`
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Files to read in this order; without any, /etc/multipath.conf,
+    /// /etc/multipath/conf.d/*.conf and prkeys of this host.
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The file of keys that multipathd learnt; without any FILE,
+    /// /etc/multipath/prkeys where that exists.
+    #[arg(long, value_name = "FILE")]
+    pub prkeys: Option<PathBuf>,
+    /// Make each of these keys the only one that may be registered.
+    #[arg(long)]
+    pub pin: bool,
+    /// Write this file, which must not exist, instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `reservctl pr`

@@ -2,12 +2,12 @@
 
 use super::failure::Failure;
 use super::report::Report;
-use crate::config::{Config, Engine};
+use crate::config::{Config, Engine, Files};
 use crate::engine::mpathpersist::{Launch, Probe, probe};
 use crate::engine::policy::{Choice, Operation, Version, decide};
 use serde::Serialize;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Looks at the configuration and at libmpathpersist, which is loaded in a
 /// process of its own.
@@ -15,22 +15,14 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// [`Failure::Config`], [`Failure::Runtime`].
 pub fn run(config: Option<&Path>) -> Result<Report, Failure> {
-    let usual = PathBuf::from("/etc/reservd/reservd.toml");
-    let path = match config {
-        Some(path) => Some(path),
-        None => usual.exists().then_some(usual.as_path()),
-    };
-    let config = path
-        .map(Config::load)
-        .transpose()
-        .map_err(Failure::Config)?;
-    let engine = config.unwrap_or_default().defaults.engine;
+    let files = Files::new(config.map(Path::to_owned));
+    let config = files.load().map_err(Failure::Config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
     let found = runtime.block_on(probe(&Launch::new("/proc/self/exe")));
-    Ok(Report::Doctor(Doctor::new(engine, found)))
+    Ok(Report::Doctor(Doctor::new(&config, found)))
 }
 
 /// What was found.
@@ -38,10 +30,21 @@ pub fn run(config: Option<&Path>) -> Result<Report, Failure> {
 pub struct Doctor {
     /// The setting `engine`.
     pub engine: Engine,
+    /// Units with another one.
+    pub units: Vec<Unit>,
     /// libmpathpersist.
     pub library: Library,
     /// Who runs which command on a multipath map.
     pub operations: Vec<Row>,
+}
+
+/// A unit with an engine of its own; the table is not about it.
+#[derive(Debug, Serialize)]
+pub struct Unit {
+    /// `wwid "…"` or `alias "…"`.
+    pub unit: String,
+    /// Its engine.
+    pub engine: Engine,
 }
 
 /// libmpathpersist as it was found.
@@ -72,11 +75,18 @@ pub struct Row {
 }
 
 impl Doctor {
-    fn new(engine: Engine, found: Result<Probe, String>) -> Self {
+    fn new(config: &Config, found: Result<Probe, String>) -> Self {
+        let engine = config.defaults.engine;
+        let own = config.multipath.iter().filter_map(|section| {
+            let own = section.settings.engine.filter(|own| *own != engine)?;
+            let unit = section.selector.to_string();
+            Some(Unit { unit, engine: own })
+        });
         let version = found.as_ref().ok().map(Probe::effective_version);
         let said = found.as_ref().ok().and_then(|probe| probe.version);
         Doctor {
             engine,
+            units: own.collect(),
             library: Library {
                 found: found.is_ok(),
                 version: said.map(|[major, minor, patch]| Version(major, minor, patch).to_string()),
@@ -99,6 +109,9 @@ impl Doctor {
 impl fmt::Display for Doctor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "engine           {}", self.engine)?;
+        for Unit { unit, engine } in &self.units {
+            writeln!(f, "                 {engine} for {unit}")?;
+        }
         let Library {
             version,
             treated_as,
@@ -139,8 +152,13 @@ mod tests {
             version: Some([0, 9, 4]),
             has_update_map_pr: true,
         };
-        insta::assert_snapshot!(Doctor::new(Engine::Mpathpersist, Ok(old)), @r"
+        let text = "[defaults]\nengine = \"mpathpersist\"\n\
+                    [[multipath]]\nalias = \"mpatha\"\nengine = \"direct\"\n\
+                    [[multipath]]\nalias = \"mpathb\"\nengine = \"mpathpersist\"\n";
+        let config = Config::parse(text).unwrap();
+        insta::assert_snapshot!(Doctor::new(&config, Ok(old)), @r#"
         engine           mpathpersist
+                         direct for alias "mpatha"
         libmpathpersist  0.9.4
 
         on multipath maps                     engine   library from  remark on the library
@@ -159,18 +177,18 @@ mod tests {
         REGISTER AND MOVE                     direct   never         the library cannot express it
         REPLACE LOST RESERVATION              direct   never         the library cannot express it
         other scope than the unit             direct   never         the library knows the logical unit only
-        ");
+        "#);
     }
 
     #[test]
     fn what_is_missing_is_said() {
-        let shown = Doctor::new(Engine::Auto, Err("no such file".into())).to_string();
+        let shown = Doctor::new(&Config::default(), Err("no such file".into())).to_string();
         assert!(shown.contains("not usable: no such file"), "{shown}");
         let doubtful = Probe {
             version: Some([0, 13, 0]),
             has_update_map_pr: true,
         };
-        let shown = Doctor::new(Engine::Auto, Ok(doubtful)).to_string();
+        let shown = Doctor::new(&Config::default(), Ok(doubtful)).to_string();
         assert!(shown.contains("0.13.0, with the code of before"), "{shown}");
     }
 }

@@ -31,6 +31,8 @@ impl fmt::Display for Action {
 pub enum Failure {
     /// The configuration of reservd is of no use.
     Config(Invalid),
+    /// A file cannot be read or written.
+    File(PathBuf, io::Error),
     /// This process cannot do its work.
     Runtime(io::Error),
     /// The device cannot be opened.
@@ -69,6 +71,7 @@ impl Failure {
     pub fn object(&self) -> FailureObject {
         let error = match self {
             Failure::Config(_) => "config",
+            Failure::File(..) => "file",
             Failure::Runtime(_) => "runtime",
             Failure::Device(..) => "device",
             Failure::Connection(..) => "connection",
@@ -97,7 +100,9 @@ impl fmt::Display for Failure {
         match self {
             Failure::Config(error) => error.fmt(f),
             Failure::Runtime(error) => error.fmt(f),
-            Failure::Device(path, error) => write!(f, "{}: {error}", path.display()),
+            Failure::File(path, error) | Failure::Device(path, error) => {
+                write!(f, "{}: {error}", path.display())
+            }
             Failure::Connection(path, error) => write!(f, "helper {}: {error}", path.display()),
             Failure::Lost(action, error) => {
                 write!(f, "{action}: {error}")?;
@@ -121,7 +126,7 @@ impl fmt::Display for Failure {
 /// A failure as JSON.
 #[derive(Debug, Serialize)]
 pub struct FailureObject {
-    /// `config` (reservd's is of no use), `runtime`, `device` (cannot be opened), `connection` (helper out of reach), `lost`
+    /// `config` (reservd's is of no use), `file` (cannot be read or written), `runtime`, `device` (cannot be opened), `connection` (helper out of reach), `lost`
     /// (connection lost during the command: its fate is unknown), `malformed`
     /// (senseless data), `conflict` or `status` (see the next two).
     pub error: &'static str,

@@ -41,7 +41,8 @@ fn sense(code: SenseCode) -> Option<&'static str> {
         }
         SenseCode::INVALID_FIELD_IN_CDB => "the device does not support this action or type",
         SenseCode::INVALID_FIELD_IN_PARAMETER_LIST => {
-            "the device does not support a flag given, or not this key here"
+            "a flag that the device does not support, \
+             or a key that it or reservd.toml does not want here"
         }
         SenseCode::INVALID_RELEASE => "the reservation is of another type",
         SenseCode::INSUFFICIENT_REGISTRATION_RESOURCES => "the device has no room for another key",

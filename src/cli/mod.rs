@@ -8,6 +8,7 @@
 pub mod arguments;
 pub mod doctor;
 pub mod failure;
+pub mod import;
 mod meaning;
 pub mod pr;
 pub mod report;
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
     let result = match &arguments.command {
         Command::Pr(command) => pr::run(&arguments.socket, command),
         Command::Doctor(doctor) => doctor::run(doctor.config.as_deref()),
+        Command::Import(arguments) => import::run(arguments),
     };
     let code = match &result {
         Ok(_) => 0,
@@ -57,12 +59,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// As JSON, everything goes to standard output; for people, failures do not.
+/// As JSON, everything goes to standard output; for people, failures and notes do
+/// not.
 fn show(result: &Result<Report, Failure>, json: bool) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match (result, json) {
         (Ok(report), true) => writeln!(stdout, "{}", serde_json::to_string(report)?)?,
-        (Ok(report), false) => write!(stdout, "{report}")?,
+        (Ok(report), false) => {
+            write!(stdout, "{report}")?;
+            for note in report.notes() {
+                let _ = writeln!(io::stderr(), "reservctl: {note}");
+            }
+        }
         (Err(failure), true) => {
             let object = serde_json::to_string(&failure.object())?;
             writeln!(stdout, "{object}")?;

@@ -5,6 +5,7 @@
 //! and type as one byte (`0x2f`).
 
 use super::doctor::Doctor;
+use super::import::Imported;
 use crate::scsi::pr::{Capabilities, FullDescriptor, FullStatus, KeyList, ReservationData};
 use crate::scsi::{ReservationKey, ScopeType};
 use serde::{Serialize, Serializer};
@@ -24,8 +25,21 @@ pub enum Report {
     Capabilities(Supported),
     /// Of `doctor`.
     Doctor(Doctor),
+    /// Of `import`.
+    Imported(Imported),
     /// Of all others.
     Done(Done),
+}
+
+impl Report {
+    /// What people should know beside the result; part of the object for
+    /// programs.
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Report::Imported(imported) => &imported.notes,
+            _ => &[],
+        }
+    }
 }
 
 /// Lines, each with its end.
@@ -37,6 +51,7 @@ impl fmt::Display for Report {
             Report::FullStatus(registrations) => registrations.fmt(f),
             Report::Capabilities(supported) => supported.fmt(f),
             Report::Doctor(doctor) => doctor.fmt(f),
+            Report::Imported(imported) => imported.fmt(f),
             Report::Done(done) => writeln!(f, "{}", done.text),
         }
     }

@@ -65,6 +65,11 @@ impl Wwid {
         Wwid(text.into())
     }
 
+    /// In that spelling.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// From the `wwid` attribute of a SCSI device in sysfs.
     pub fn from_sysfs(text: &str) -> Self {
         let text = text.trim();
@@ -241,6 +246,13 @@ impl SysFs {
         })
     }
 
+    /// The name of this map, as long as it is one of this unit.
+    pub fn alias(&self, map: DeviceNumber, wwid: &Wwid) -> Option<String> {
+        let identity = self.identify_block(map).ok()?;
+        let is_it = identity.wwid == *wwid && identity.kind == Kind::Multipath(map);
+        is_it.then_some(identity.name)
+    }
+
     /// What device-mapper and multipathd call this map.
     pub fn map_name(&self, map: DeviceNumber) -> Option<String> {
         read(&self.block_folder(map).join("dm/name"))
@@ -375,6 +387,12 @@ mod tests {
             .unwrap();
         assert_eq!(plain.wwid, identity.wwid, "one LUN, one owner");
         assert_eq!(plain.kind, Kind::Scsi("2:0:1:0".into()));
+        assert_eq!(sysfs.alias(MAP, &plain.wwid).as_deref(), Some("mpatha"));
+        assert_eq!(sysfs.alias(MAP, &Wwid::new("36001405bbbb")), None);
+        assert_eq!(
+            sysfs.alias(DeviceNumber { major: 8, minor: 0 }, &plain.wwid),
+            None
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::guard::{Guard, Terms, Then, Watch};
 use super::plan::verdict::Verdict;
 use super::route::{Route, Source};
 use super::state::{LunState, PathId};
-use crate::config::{Coordination, Engine};
+use crate::config::{self, Engine, PathRepair};
 use crate::device::TransportError;
 use crate::device::identity::Wwid;
 use crate::engine::direct::Direct;
@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// Writes waiting for one unit. Clients have one command each in flight, so
@@ -25,8 +25,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 const INBOX: usize = 64;
 /// How often paths are looked at that lack the registration or owe a key.
 const REPAIR_PERIOD: Duration = Duration::from_secs(1);
-/// How often the unit is asked whether anything changed.
-const POLL_PERIOD: Duration = Duration::from_secs(3);
 /// multipathd, where it guards a map, registers a path that returns within
 /// this time; we look at what it has left.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -136,8 +134,14 @@ impl Shared {
 
 impl Lun {
     /// Starts the actor of a unit; it ends when this is dropped. Must be called
-    /// on a tokio runtime. Without terms, multipathd is left alone.
-    pub fn start(wwid: Wwid, engines: Arc<Engines>, terms: Option<Terms>) -> Self {
+    /// on a tokio runtime. Without terms, multipathd is left alone. Of the
+    /// settings, the latest counts.
+    pub fn start(
+        wwid: Wwid,
+        engines: Arc<Engines>,
+        terms: Option<Terms>,
+        settings: watch::Receiver<config::Unit>,
+    ) -> Self {
         let (inbox, orders) = mpsc::channel(INBOX);
         let (late, lates) = mpsc::unbounded_channel();
         let watch = Arc::new(Watch::default());
@@ -150,15 +154,14 @@ impl Lun {
             notices: Mutex::default(),
             noticed: Notify::new(),
         });
-        let coordination = terms.as_ref().map(|terms| terms.coordination);
         let actor = Actor {
             wwid: wwid.clone(),
             shared: Arc::clone(&shared),
             state: LunState::default(),
             source: None,
             worker: Worker::new(engines),
+            settings,
             guard: Guard::new(terms, watch),
-            repairs: coordination != Some(Coordination::Observe),
             look_at: None,
             said: None,
         };
@@ -310,10 +313,10 @@ struct Actor {
     source: Option<Source>,
     /// libmpathpersist, where it is used.
     worker: Worker,
+    /// What the configuration says of the unit.
+    settings: watch::Receiver<config::Unit>,
     /// Tells multipathd.
     guard: Guard,
-    /// Paths that lack the registration get it.
-    repairs: bool,
     /// When the unit is looked at again.
     look_at: Option<Instant>,
     /// The last verdict that was said.
@@ -353,6 +356,8 @@ impl Actor {
         let started = Instant::now();
         let outcome = if started >= order.until {
             Outcome::check(SenseCode::TIMEOUT_BEFORE_PROCESSING)
+        } else if let Err(sense) = self.admit(&order.write.command) {
+            Outcome::check(sense)
         } else {
             self.execute(&order).await
         };
@@ -369,6 +374,22 @@ impl Actor {
         );
         // A client that gave up hears nothing; the state is up to date anyway.
         let _ = order.reply.send(outcome);
+    }
+
+    /// Whether the configuration lets a client send this.
+    fn admit(&self, command: &PrOut) -> Result<(), SenseCode> {
+        let settings = self.settings.borrow();
+        let admitted = settings.admits(command);
+        if admitted.is_err() {
+            tracing::warn!(
+                wwid = %self.wwid,
+                key = %command.parameters.service_action_key,
+                reservation_key = %settings.reservation_key,
+                configured = settings.key_place.as_ref().map(tracing::field::display),
+                "not registered: another key is configured"
+            );
+        }
+        admitted
     }
 
     async fn execute(&mut self, order: &Order) -> Outcome {
@@ -437,7 +458,8 @@ impl Actor {
         if let Err(error) = self.worker.settle(until).await {
             return error.answer();
         }
-        let mut choice = self.choose(source, command);
+        let setting = self.settings.borrow().engine;
+        let mut choice = self.choose(setting, source, command);
         if choice == Choice::Library && !are_quiet(paths, until).await {
             tracing::warn!(wwid = %self.wwid,
                 "an earlier command hangs on a path; sent directly to the others");
@@ -450,7 +472,7 @@ impl Actor {
                     before = self.engine(paths, source, until).registrations().await;
                 }
                 let result = self.worker.ask(device.as_fd(), command, until).await;
-                match (result, self.worker.engines().setting()) {
+                match (result, setting) {
                     (Err(TransportError::NotSent(reason)), Engine::Auto) => {
                         tracing::warn!(wwid = %self.wwid, %reason,
                             "libmpathpersist is out of reach; sent directly");
@@ -520,11 +542,10 @@ impl Actor {
     }
 
     /// A simulated map is none to the library: only where it is demanded.
-    fn choose(&self, source: &Source, command: &PrOut) -> Choice {
-        let engines = self.worker.engines();
-        match (source.map(), engines.setting()) {
+    fn choose(&self, setting: Engine, source: &Source, command: &PrOut) -> Choice {
+        match (source.map(), setting) {
             (None, Engine::Auto) => Choice::Direct,
-            _ => engines.choose(command),
+            _ => self.worker.engines().choose(setting, command),
         }
     }
 
@@ -573,7 +594,7 @@ impl Actor {
         }
         let paths = self.shared.refresh(&source);
         let before = self.state.registration();
-        let repairs = self.repairs;
+        let repairs = self.settings.borrow().path_repair == PathRepair::Repair;
         let shared = Arc::clone(&self.shared);
         let notice = |state: &mut LunState| lock(&shared.notices).tell(state);
         let mut engine = self.engine(&paths, &source, until);
@@ -607,7 +628,7 @@ impl Actor {
         let proven = self.said != Some(Verdict::Unproven);
         let period = match (waiting && proven, registered) {
             (true, _) => Some(REPAIR_PERIOD),
-            (false, true) => Some(POLL_PERIOD),
+            (false, true) => Some(self.settings.borrow().poll_interval),
             (false, false) => None,
         };
         self.look_at = period.map(|period| Instant::now() + period);

@@ -4,15 +4,18 @@ use super::actor::Lun;
 use super::guard::Terms;
 use super::route::{FixedPaths, Route, Source};
 use super::state::PathId;
+use crate::config::{self, Config, Coordination};
 use crate::device::Nexus;
 use crate::device::identity::{DeviceNumber, Identity, Kind, Refusal, SysFs, Wwid};
 use crate::device::sg::SgNexus;
 use crate::engine::mpathpersist::Engines;
 use crate::sys::file::disk_sequence;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// A disk for as long as it exists: its number and the kernel's sequence number.
 type DiskKey = (DeviceNumber, u64);
@@ -51,11 +54,28 @@ pub struct Simulated {
 #[derive(Debug, Default)]
 pub struct Registry {
     sysfs: SysFs,
-    luns: Mutex<HashMap<LunKey, Arc<Lun>>>,
+    units: Mutex<Units>,
     disks: Mutex<HashMap<DiskKey, Arc<Identity>>>,
     simulated: HashMap<FileKey, Simulated>,
     engines: Arc<Engines>,
     terms: Option<Terms>,
+}
+
+/// The units in use, and what is configured for all.
+#[derive(Debug, Default)]
+struct Units {
+    config: Config,
+    luns: HashMap<LunKey, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    lun: Arc<Lun>,
+    /// The map that clients last used it by; its name selects settings too.
+    map: Option<DeviceNumber>,
+    settings: watch::Sender<config::Unit>,
+    /// Does not change while the unit is in use.
+    coordination: Coordination,
 }
 
 impl Registry {
@@ -77,7 +97,29 @@ impl Registry {
         &self.engines
     }
 
-    /// Tells multipathd of registrations on maps. Without it, it is left alone.
+    /// Takes this configuration for the commands to come. What multipathd is told
+    /// of units in use stays as it is.
+    pub fn configure(&self, config: Config) {
+        let mut units = lock(&self.units);
+        let units = &mut *units;
+        units.config = config;
+        for ((wwid, _), entry) in &mut units.luns {
+            let settings = self.settings(&units.config, wwid, entry.map);
+            if settings.multipathd != entry.coordination {
+                tracing::warn!(%wwid, "a new setting of multipathd takes effect at the next start");
+            }
+            entry.settings.send_replace(settings);
+        }
+    }
+
+    /// What is configured for a unit, by its WWID and the present name of its map.
+    fn settings(&self, config: &Config, wwid: &Wwid, map: Option<DeviceNumber>) -> config::Unit {
+        let alias = map.and_then(|map| self.sysfs.alias(map, wwid));
+        config.unit(wwid.as_str(), alias.as_deref())
+    }
+
+    /// Tells multipathd of registrations on maps, as the configuration says for
+    /// each unit. Without it, it is left alone.
     pub fn coordinate(&mut self, terms: Terms) {
         self.terms = Some(terms);
     }
@@ -106,6 +148,10 @@ impl Registry {
             return Ok(self.simulated_target(simulated, device));
         }
         let identity = self.identify(&device)?;
+        let map = match identity.kind {
+            Kind::Multipath(number) => Some(number),
+            Kind::Scsi(_) => None,
+        };
         let route = match &identity.kind {
             Kind::Scsi(hctl) => Route::Single(PathId(hctl.clone()), Arc::new(SgNexus::new(device))),
             Kind::Multipath(number) => {
@@ -113,7 +159,7 @@ impl Registry {
             }
         };
         Ok(Target {
-            lun: self.lun(&identity.wwid, ""),
+            lun: self.lun(&identity.wwid, "", map),
             name: Arc::from(identity.name.as_str()),
             route,
         })
@@ -155,23 +201,110 @@ impl Registry {
             }
         };
         Target {
-            lun: self.lun(&simulated.wwid, &simulated.host),
+            lun: self.lun(&simulated.wwid, &simulated.host, None),
             name: Arc::from(simulated.name.as_str()),
             route,
         }
     }
 
-    fn lun(&self, wwid: &Wwid, host: &str) -> Arc<Lun> {
-        let mut luns = lock(&self.luns);
-        let start = || {
-            let engines = Arc::clone(&self.engines);
-            Arc::new(Lun::start(wwid.clone(), engines, self.terms.clone()))
-        };
-        let lun = luns.entry((wwid.clone(), host.to_owned()));
-        Arc::clone(lun.or_insert_with(start))
+    fn lun(&self, wwid: &Wwid, host: &str, map: Option<DeviceNumber>) -> Arc<Lun> {
+        let mut units = lock(&self.units);
+        let Units { config, luns } = &mut *units;
+        match luns.entry((wwid.clone(), host.to_owned())) {
+            Slot::Occupied(mut known) => {
+                let known = known.get_mut();
+                if map.is_some() && known.map != map {
+                    known.map = map;
+                    known
+                        .settings
+                        .send_replace(self.settings(config, wwid, map));
+                }
+                Arc::clone(&known.lun)
+            }
+            Slot::Vacant(slot) => {
+                let settings = self.settings(config, wwid, map);
+                Arc::clone(&slot.insert(self.start(wwid, map, settings)).lun)
+            }
+        }
+    }
+
+    fn start(&self, wwid: &Wwid, map: Option<DeviceNumber>, settings: config::Unit) -> Entry {
+        let coordination = settings.multipathd;
+        let terms = self.terms.clone().map(|terms| Terms {
+            coordination,
+            ..terms
+        });
+        let terms = terms.filter(|_| coordination != Coordination::Exclusive);
+        let (settings, receiver) = watch::channel(settings);
+        let engines = Arc::clone(&self.engines);
+        Entry {
+            lun: Arc::new(Lun::start(wwid.clone(), engines, terms, receiver)),
+            map,
+            settings,
+            coordination,
+        }
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    const WWID: &str = "36001405aaaa";
+    const MAP: DeviceNumber = DeviceNumber {
+        major: 253,
+        minor: 0,
+    };
+
+    fn name_map(root: &Path, name: &str) {
+        let folder = root.join("block/dm-0/dm");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("uuid"), format!("mpath-{WWID}\n")).unwrap();
+        fs::write(folder.join("name"), format!("{name}\n")).unwrap();
+    }
+
+    fn keys(registry: &Registry) -> Vec<String> {
+        let units = lock(&registry.units);
+        let settings = units.luns.values().map(|entry| entry.settings.borrow());
+        settings
+            .map(|settings| settings.reservation_key.to_string())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn the_name_of_a_map_selects_settings_as_it_is_known_and_changes() {
+        let sysfs = tempfile::tempdir().unwrap();
+        name_map(sysfs.path(), "mpatha");
+        fs::create_dir_all(sysfs.path().join("dev/block")).unwrap();
+        let link = sysfs.path().join("dev/block/253:0");
+        symlink(sysfs.path().join("block/dm-0"), link).unwrap();
+        let config = Config::parse(
+            "[[multipath]]\nalias = \"mpatha\"\nreservation_key = \"0xa1\"\n\
+             [[multipath]]\nalias = \"mpathb\"\nreservation_key = \"0xb1\"\n",
+        )
+        .unwrap();
+        let registry = Registry::new(SysFs::new(sysfs.path()));
+        registry.configure(config.clone());
+        let wwid = Wwid::new(WWID);
+        let by_path = registry.lun(&wwid, "", None);
+        assert_eq!(keys(&registry), ["file"]);
+        let by_map = registry.lun(&wwid, "", Some(MAP));
+        assert!(Arc::ptr_eq(&by_path, &by_map));
+        assert_eq!(keys(&registry), ["0xa1"]);
+        registry.lun(&wwid, "", None);
+        assert_eq!(keys(&registry), ["0xa1"]);
+
+        name_map(sysfs.path(), "mpathb");
+        registry.configure(config);
+        assert_eq!(keys(&registry), ["0xb1"]);
+        registry.configure(Config::default());
+        assert_eq!(keys(&registry), ["file"]);
+    }
 }

@@ -6,7 +6,7 @@
 mod fake;
 
 use fake::{Fake, Manner, Version};
-use reservd::config::Coordination;
+use reservd::config::{Coordination, Unit};
 use reservd::device::identity::Wwid;
 use reservd::device::sim::{Fault, SimLun, SimPath};
 use reservd::device::{Nexus, Transfer};
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 const K1: ReservationKey = ReservationKey(0xa1);
@@ -80,6 +81,7 @@ impl Lab {
             retry: Duration::from_millis(150),
             check: Duration::from_millis(400),
         };
+        let settings = watch::channel(Unit::default()).1;
         let wwid = "3600140500000000000000000000000a1";
         let unit = SimLun::new(wwid);
         let nexuses = unit.paths("host-a");
@@ -96,7 +98,7 @@ impl Lab {
             other: unit.path("host-b", 0).unwrap(),
             unit,
             nexuses,
-            lun: Lun::start(Wwid::new(wwid), Arc::default(), Some(terms)),
+            lun: Lun::start(Wwid::new(wwid), Arc::default(), Some(terms), settings),
             route: Route::Multipath(source, Arc::new(tempfile::tempfile().unwrap().into())),
             fake: Fake::new(&socket),
             multipathd,

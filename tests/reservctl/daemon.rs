@@ -1,14 +1,21 @@
 //! A daemon to talk to.
 
+// Each test program uses a part of this.
+#![allow(dead_code)]
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use reservd::client::Client;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const START: Duration = Duration::from_secs(20);
+/// The unit's.
+pub const WWID: &str = "3600140500000000000000000000000a0";
 
 /// A daemon with one unit, `lun0`, and the hosts `host-a` and `host-b`.
 pub struct Daemon {
@@ -19,18 +26,16 @@ pub struct Daemon {
 impl Daemon {
     /// On a socket and a unit of its own.
     pub fn start() -> Self {
+        Daemon::start_with("")
+    }
+
+    /// With more in its configuration.
+    pub fn start_with(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let here = folder.path().display();
-        let config = format!(
-            "[helper]\nsocket = \"{here}/socket\"\n\
-             [simulator]\ndirectory = \"{here}\"\n\
-             [[simulator.lun]]\nname = \"lun0\"\nwwid = \"3600140500000000000000000000000a0\"\n"
-        );
-        let file = folder.path().join("reservd.toml");
-        fs::write(&file, config).unwrap();
+        configure(folder.path(), more);
         let process = Command::new(env!("CARGO_BIN_EXE_reservd"))
             .arg("--config")
-            .arg(&file)
+            .arg(folder.path().join("reservd.toml"))
             .env_remove("NOTIFY_SOCKET")
             .env_remove("LISTEN_FDS")
             .stdout(Stdio::null())
@@ -42,14 +47,44 @@ impl Daemon {
         daemon
     }
 
+    /// Changes its configuration to this, besides socket and unit.
+    pub fn configure(&self, more: &str) {
+        configure(self.folder.path(), more);
+    }
+
+    /// Where its configuration is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Sends SIGHUP and returns what is logged until this is.
+    pub fn reload(&self, last: &str) -> String {
+        let before = self.log().len();
+        let process = Pid::from_raw(self.process.id().try_into().unwrap());
+        kill(process, Signal::SIGHUP).unwrap();
+        let until = Instant::now() + START;
+        loop {
+            let new = self.log().split_off(before);
+            if new.contains(last) {
+                return new;
+            }
+            assert!(Instant::now() < until, "{last:?} is not in: {new}");
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// All that it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
     /// The socket alone is there before the unit is.
     fn wait_for_greeting(&mut self) {
         let until = Instant::now() + START;
         while Client::connect_within(&self.socket(), START).is_err() {
             let ended = self.process.try_wait().unwrap();
             if ended.is_some() || Instant::now() > until {
-                let log = fs::read_to_string(self.folder.path().join("log"));
-                panic!("reservd does not serve: {}", log.unwrap());
+                panic!("reservd does not serve: {}", self.log());
             }
             sleep(Duration::from_millis(20));
         }
@@ -90,6 +125,16 @@ impl Daemon {
             assert!(output.status.success(), "{line}: {}", transcript(&output));
         }
     }
+}
+
+fn configure(folder: &Path, more: &str) {
+    let here = folder.display();
+    let config = format!(
+        "[helper]\nsocket = \"{here}/socket\"\n\
+         [simulator]\ndirectory = \"{here}\"\n\
+         [[simulator.lun]]\nname = \"lun0\"\nwwid = \"{WWID}\"\n{more}"
+    );
+    fs::write(folder.join("reservd.toml"), config).unwrap();
 }
 
 impl Drop for Daemon {

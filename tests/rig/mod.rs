@@ -8,7 +8,7 @@ mod client;
 
 pub use client::{Client, End, read_keys, sense};
 
-use reservd::config::{SimulatedLun, Simulator};
+use reservd::config::{Config, SimulatedLun, Simulator};
 use reservd::device::identity::SysFs;
 use reservd::device::sim::{SimLun, SimPath};
 use reservd::engine::mpathpersist::Engines;
@@ -57,11 +57,11 @@ pub struct Rig {
 
 impl Rig {
     pub fn start(bounds: Bounds) -> Rig {
-        Self::start_with(bounds, Arc::default())
+        Self::start_with(bounds, Arc::default(), Config::default())
     }
 
-    /// With these engines for multipath maps.
-    pub fn start_with(bounds: Bounds, engines: Arc<Engines>) -> Rig {
+    /// With these engines for multipath maps, and this configuration of units.
+    pub fn start_with(bounds: Bounds, engines: Arc<Engines>, config: Config) -> Rig {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let unit = |number| SimulatedLun {
             name: format!("lun{number}"),
@@ -75,6 +75,7 @@ impl Rig {
         };
         let mut registry = Registry::new(SysFs::new(folder.path().join("no-sysfs")));
         registry.set_engines(engines);
+        registry.configure(config);
         let simulation = Simulation::start(&simulator, &mut registry).expect("simulated units");
         let mut service = Service::new(registry, bounds.deadline, bounds.connections);
         service.half_request = bounds.half_request;

@@ -8,7 +8,6 @@ mod faults;
 mod rig;
 mod service;
 
-use reservd::config::Engine;
 use reservd::engine::mpathpersist::{Engines, LIBRARY_VARIABLE, Launch, Worker};
 use reservd::engine::policy::Version;
 use std::ffi::OsString;
@@ -51,7 +50,7 @@ fn launch(words: &str) -> Launch {
 
 fn engines(launch: Launch) -> Arc<Engines> {
     let library = Some(Version(0, 15, 1));
-    Arc::new(Engines::new(launch, Engine::Mpathpersist, library))
+    Arc::new(Engines::new(launch, library))
 }
 
 fn worker(words: &str) -> Worker {

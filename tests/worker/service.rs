@@ -3,7 +3,7 @@
 
 use crate::rig::{Bounds, Rig, sense};
 use crate::{engines, launch};
-use reservd::config::Engine;
+use reservd::config::{Config, Engine};
 use reservd::device::sim::{Fault, Stuck};
 use reservd::engine::mpathpersist::Engines;
 use reservd::engine::policy::Version;
@@ -18,11 +18,17 @@ const SLACK: Duration = Duration::from_millis(1500);
 const KEY: ReservationKey = ReservationKey(0xa1);
 
 fn rig(engines: Arc<Engines>) -> Rig {
+    rig_by(Engine::Mpathpersist, engines)
+}
+
+fn rig_by(engine: Engine, engines: Arc<Engines>) -> Rig {
+    let mut config = Config::default();
+    config.defaults.engine = engine;
     let bounds = Bounds {
         deadline: DEADLINE,
         ..Bounds::default()
     };
-    Rig::start_with(bounds, engines)
+    Rig::start_with(bounds, engines, config)
 }
 
 fn register() -> PrOut {
@@ -104,10 +110,10 @@ fn a_single_path_never_meets_the_library() {
 
 #[test]
 fn auto_goes_direct_where_the_library_is_old_or_gone() {
-    let old = Engines::new(launch("abort"), Engine::Auto, Some(Version(0, 12, 2)));
-    let gone = Engines::new(launch("abort"), Engine::Auto, None);
+    let old = Engines::new(launch("abort"), Some(Version(0, 12, 2)));
+    let gone = Engines::new(launch("abort"), None);
     for engines in [old, gone] {
-        let rig = rig(Arc::new(engines));
+        let rig = rig_by(Engine::Auto, Arc::new(engines));
         let map = rig.device("lun0/host-a");
         let mut client = rig.client();
         assert!(client.out(&register(), &map).expect("a reply").is_good());
@@ -117,7 +123,7 @@ fn auto_goes_direct_where_the_library_is_old_or_gone() {
 
 #[test]
 fn a_demanded_library_that_is_gone_refuses_changes_but_not_reads() {
-    let engines = Engines::new(launch("0"), Engine::Mpathpersist, None);
+    let engines = Engines::new(launch("0"), None);
     let rig = rig(Arc::new(engines));
     let map = rig.device("lun0/host-a");
     let mut client = rig.client();
@@ -129,7 +135,7 @@ fn a_demanded_library_that_is_gone_refuses_changes_but_not_reads() {
 #[test]
 fn an_old_library_registers_but_does_not_release() {
     let old = Some(Version(0, 9, 4));
-    let engines = Engines::new(launch("0 0 abort"), Engine::Mpathpersist, old);
+    let engines = Engines::new(launch("0 0 abort"), old);
     let rig = rig(Arc::new(engines));
     let map = rig.device("lun0/host-a");
     let mut client = rig.client();
@@ -144,7 +150,7 @@ fn an_old_library_registers_but_does_not_release() {
 #[test]
 fn the_library_sends_nothing_while_a_direct_command_hangs_on_a_path() {
     let old = Some(Version(0, 9, 4));
-    let engines = Engines::new(launch("0 abort"), Engine::Mpathpersist, old);
+    let engines = Engines::new(launch("0 abort"), old);
     let engines = Arc::new(engines);
     let rig = rig(Arc::clone(&engines));
     let map = rig.device("lun0/host-a");

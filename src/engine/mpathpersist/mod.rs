@@ -130,39 +130,31 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Engines {
     launch: Launch,
-    setting: Mutex<Engine>,
     library: Mutex<Option<Version>>,
     /// Failures so far.
     pub counters: Counters,
 }
 
 impl Default for Engines {
-    /// Direct, whatever comes.
+    /// Without the library.
     fn default() -> Self {
-        Engines::new(Launch::new("/proc/self/exe"), Engine::Direct, None)
+        Engines::new(Launch::new("/proc/self/exe"), None)
     }
 }
 
 impl Engines {
-    /// Engines by this setting, with a library of this version.
-    pub fn new(launch: Launch, setting: Engine, library: Option<Version>) -> Self {
+    /// With a library of this version.
+    pub fn new(launch: Launch, library: Option<Version>) -> Self {
         Engines {
             launch,
-            setting: Mutex::new(setting),
             library: Mutex::new(library),
             counters: Counters::default(),
         }
     }
 
-    /// Changes both for the commands to come.
-    pub fn set(&self, setting: Engine, library: Option<Version>) {
-        *lock(&self.setting) = setting;
+    /// Takes this library for the commands to come.
+    pub fn set_library(&self, library: Option<Version>) {
         *lock(&self.library) = library;
-    }
-
-    /// The setting.
-    pub fn setting(&self) -> Engine {
-        *lock(&self.setting)
     }
 
     /// How workers are started.
@@ -170,9 +162,9 @@ impl Engines {
         &self.launch
     }
 
-    /// Who runs this command on a map.
-    pub fn choose(&self, command: &PrOut) -> Choice {
-        policy::decide(self.setting(), *lock(&self.library), Operation::of(command))
+    /// Who runs this command on a map of a unit with this setting.
+    pub fn choose(&self, setting: Engine, command: &PrOut) -> Choice {
+        policy::decide(setting, *lock(&self.library), Operation::of(command))
     }
 }
 

@@ -1,0 +1,204 @@
+//! The configuration: texts in, settings out.
+//!
+//! [`files`] finds the texts, [`layer`] reads one, [`Config::from_texts`] lays
+//! them over each other, and [`Config::unit`] says what holds for one logical
+//! unit. What a unit's settings are called, and what a reservation key looks
+//! like, is as in multipath.conf.
+
+#![forbid(unsafe_code)]
+
+pub mod files;
+pub mod key;
+mod layer;
+pub mod text;
+pub mod unit;
+
+pub use files::Files;
+pub use key::KeySource;
+pub use text::{Invalid, Place, Text};
+pub use unit::{Coordination, Engine, Multipath, PathRepair, Selector, Unit};
+
+use layer::Layer;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the helper's socket is unless the configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/reservd/pr-helper.sock";
+
+/// Everything the configuration may say; every part may be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// The socket for QEMU.
+    pub helper: Helper,
+    /// How commands are run.
+    pub commands: Commands,
+    /// What holds for units that no section is about.
+    pub defaults: Unit,
+    /// What is said of single units, in the order of the files.
+    pub multipath: Vec<Multipath>,
+    /// Simulated logical units; none by default.
+    pub simulator: Option<Simulator>,
+}
+
+/// `[helper]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Helper {
+    /// Where QEMU connects: an absolute path.
+    pub socket: PathBuf,
+    /// Permission bits of the socket.
+    pub mode: u32,
+    /// Clients at a time, at least one.
+    pub max_connections: usize,
+}
+
+impl Default for Helper {
+    fn default() -> Self {
+        Helper {
+            socket: DEFAULT_SOCKET.into(),
+            mode: 0o660,
+            max_connections: 1024,
+        }
+    }
+}
+
+/// `[commands]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commands {
+    /// Every command is answered within this, from 100 ms to 10 minutes.
+    pub deadline: Duration,
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Commands {
+            deadline: Duration::from_secs(15),
+        }
+    }
+}
+
+/// `[simulator]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Simulator {
+    /// Files that stand for the simulated devices are made here.
+    pub directory: PathBuf,
+    /// The logical units.
+    pub lun: Vec<SimulatedLun>,
+}
+
+/// `[[simulator.lun]]`
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SimulatedLun {
+    /// Its folder's name: letters, digits, `-` and `_`.
+    #[serde(deserialize_with = "layer::name")]
+    pub name: String,
+    /// Its world-wide identity.
+    pub wwid: String,
+    /// The hosts that see it, named by the same characters.
+    #[serde(default = "two_hosts", deserialize_with = "layer::names")]
+    pub hosts: Vec<String>,
+    /// Paths from each host, 1 to 16.
+    #[serde(default = "two_paths", deserialize_with = "layer::path_count")]
+    pub paths: usize,
+}
+
+fn two_hosts() -> Vec<String> {
+    vec!["host-a".into(), "host-b".into()]
+}
+
+fn two_paths() -> usize {
+    2
+}
+
+impl Config {
+    /// Reads the text of one configuration file.
+    ///
+    /// # Errors
+    /// What is wrong, with line and column.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        Config::from_texts(&[Text::new("configuration", text)])
+    }
+
+    /// Reads texts in their order: later settings take the place of earlier
+    /// ones, sections about units add up.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with file, line and column; where two
+    /// places contradict each other, both.
+    pub fn from_texts(texts: &[Text]) -> Result<Self, Invalid> {
+        let mut config = Config::default();
+        let mut simulator = None;
+        for text in texts {
+            let layer = Layer::parse(text)?;
+            layer.helper.lay_over(&mut config.helper);
+            layer.commands.lay_over(&mut config.commands);
+            layer.defaults.settings(text).lay_over(&mut config.defaults);
+            for section in layer.multipath {
+                let (new, span) = layer::multipath(section, text)?;
+                if let Some(old) = config.about(&new.selector) {
+                    let message = format!("{} has a section already: {}", new.selector, old.place);
+                    return Err(text.refuse(span, message));
+                }
+                config.multipath.push(new);
+            }
+            if let Some(new) = layer.simulator {
+                let span = new.span();
+                if let Some(old) = simulator.replace(text.place(span.start)) {
+                    let message = format!("there is a simulator already: {old}");
+                    return Err(text.refuse(span, message));
+                }
+                config.simulator = Some(new.into_inner().into_simulator(text)?);
+            }
+        }
+        Ok(config)
+    }
+
+    fn about(&self, selector: &Selector) -> Option<&Multipath> {
+        self.multipath
+            .iter()
+            .find(|section| section.selector == *selector)
+    }
+
+    /// What holds for a unit. `alias` is the name of its multipath map, where it
+    /// has one. Each setting is taken from the section that names the WWID, else
+    /// from the one that names the alias, else from `[defaults]`.
+    pub fn unit(&self, wwid: &str, alias: Option<&str>) -> Unit {
+        let mut unit = self.defaults.clone();
+        let by_alias = alias.map(|alias| Selector::Alias(alias.to_owned()));
+        let by_wwid = Some(Selector::Wwid(wwid.to_owned()));
+        for selector in [by_alias, by_wwid].into_iter().flatten() {
+            if let Some(section) = self.about(&selector) {
+                section.settings.clone().lay_over(&mut unit);
+            }
+        }
+        unit
+    }
+
+    /// Every engine that is asked for somewhere.
+    pub fn engines(&self) -> impl Iterator<Item = Engine> {
+        let sections = self.multipath.iter();
+        std::iter::once(self.defaults.engine)
+            .chain(sections.filter_map(|section| section.settings.engine))
+    }
+
+    /// The settings whose change takes a restart, of those that differ from the
+    /// ones the daemon was started with.
+    pub fn held_up(&self, started: &Config) -> Vec<&'static str> {
+        let (new, old) = (&self.helper, &started.helper);
+        [
+            ("socket", new.socket != old.socket),
+            ("mode", new.mode != old.mode),
+            (
+                "max-connections",
+                new.max_connections != old.max_connections,
+            ),
+            ("simulator", self.simulator != started.simulator),
+        ]
+        .into_iter()
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
