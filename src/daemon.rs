@@ -3,15 +3,18 @@
 use crate::config::{Config, Engine, Files, Simulator};
 use crate::device::identity::SysFs;
 use crate::engine::mpathpersist::{self, Engines, Launch};
+use crate::journal::{Journal, Keeper};
 use crate::lun::guard::Terms;
 use crate::lun::registry::Registry;
 use crate::multipathd::Multipathd;
 use crate::server::Service;
 use crate::simulation::Simulation;
+use crate::watch::monitor::Monitor;
 use nix::unistd::geteuid;
 use sd_notify::NotifyState;
 use std::io;
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,6 +38,8 @@ pub struct Setup {
     pub config: Config,
     /// Where to read them again on SIGHUP.
     pub files: Option<Files>,
+    /// Where to keep what has to outlive the process; `None` for nowhere.
+    pub journal: Option<PathBuf>,
     /// Sockets for QEMU, non-blocking.
     pub listeners: Vec<UnixListener>,
     /// Talk to the service manager.
@@ -71,6 +76,10 @@ async fn serve(setup: Setup) -> io::Result<()> {
     let multipathd = Arc::new(Multipathd::default());
     registry.coordinate(Terms::new(multipathd, setup.config.defaults.multipathd));
     registry.configure(setup.config.clone());
+    if let Some(folder) = &setup.journal {
+        take_up(folder, &mut registry);
+    }
+    registry.walk();
     let service = Arc::new(Service::new(
         registry,
         setup.config.commands.deadline,
@@ -82,6 +91,7 @@ async fn serve(setup: Setup) -> io::Result<()> {
         let listener = tokio::net::UnixListener::from_std(listener)?;
         servers.spawn(Arc::clone(&service).serve(listener, stopping.clone()));
     }
+    let watching = tokio::spawn(listen(Arc::clone(&service)));
     let tell = |states: &[NotifyState<'_>]| {
         if setup.notify {
             // Without a service manager there is nobody to tell.
@@ -107,6 +117,7 @@ async fn serve(setup: Setup) -> io::Result<()> {
         }
     }
     tell(&[NotifyState::Stopping]);
+    watching.abort();
     tracing::info!("stopping; commands in flight are finished first");
     // Nobody else holds the receiver when all servers have ended already.
     let _ = stop.send(true);
@@ -116,6 +127,36 @@ async fn serve(setup: Setup) -> io::Result<()> {
         _ = interrupt.recv() => tracing::warn!("stopped at once"),
     }
     Ok(())
+}
+
+/// Opens the journal, and goes on with what it has. Without it everything works
+/// but that a restart forgets.
+fn take_up(folder: &Path, registry: &mut Registry) {
+    let opened = Journal::open(folder).and_then(|mut journal| {
+        let (records, damaged) = journal.load_all()?;
+        Ok((Keeper::start(journal)?, records, damaged))
+    });
+    match opened {
+        Ok((keeper, records, damaged)) => {
+            for file in damaged {
+                tracing::error!(file = %file.file.display(), reason = %file.reason,
+                    "a record of the journal cannot be used: that unit is forgotten");
+            }
+            registry.remember(keeper);
+            registry.restore(records);
+        }
+        Err(error) => tracing::error!(folder = %folder.display(), %error,
+            "no journal: a restart will forget which registrations are ours"),
+    }
+}
+
+/// Hears of paths that come and go, for as long as the service runs.
+async fn listen(service: Arc<Service>) {
+    let mut monitor = Monitor::start();
+    loop {
+        let batch = monitor.next().await;
+        service.registry.heard(&batch);
+    }
 }
 
 /// Takes over what the files say now, or nothing of it if any of them is wrong.

@@ -93,8 +93,14 @@ fn start(config: Config, files: Files) -> anyhow::Result<()> {
         listeners.push(socket.listener.try_clone()?);
         bound = Some(socket);
     }
+    // Simulated units end with the process.
+    let journal = config
+        .simulator
+        .is_none()
+        .then(|| config.journal.directory.clone());
     daemon::run(Setup {
         config,
+        journal,
         files: Some(files),
         listeners,
         notify: true,

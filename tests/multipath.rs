@@ -7,6 +7,7 @@ use reservd::device::Nexus;
 use reservd::device::sim::{Fault, SimLun, SimPath, Stuck};
 use reservd::engine::direct::Direct;
 use reservd::engine::{Gates, Late, Path};
+use reservd::lun::plan::round::{Answer, Round, Step};
 use reservd::lun::state::LunState;
 use reservd::scsi::pr::{MoveParameters, RegisterFlags};
 use reservd::scsi::{
@@ -80,14 +81,23 @@ impl Lab {
         assert!(outcome.is_good(), "{outcome}");
     }
 
+    /// Looks, as an actor would.
     async fn settle(&mut self) {
-        let mut engine = Direct {
+        let engine = Direct {
             paths: &self.paths,
             state: &mut self.state,
             until: Instant::now() + self.patience,
             map: None,
         };
-        engine.round(true, async |_| {}, |_| {}).await;
+        let mut round = Round::new(engine.usable().await, true);
+        let mut answer = Answer::Begin;
+        loop {
+            let step = round.next(engine.state, answer);
+            if let Step::End(_) = step {
+                return;
+            }
+            answer = engine.carry_out(&step).await;
+        }
     }
 
     /// As if another engine had brought it to these paths of ours.

@@ -125,6 +125,8 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     })
     .context("giving up privileges")?;
     daemon::run(Setup {
+        // One for each machine would need a directory for each.
+        journal: None,
         config: Config::default(),
         files: None,
         listeners: vec![listener],

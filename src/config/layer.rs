@@ -4,7 +4,7 @@
 use super::key::KeySource;
 use super::text::{Invalid, Text};
 use super::unit::{Coordination, Engine, Multipath, PathRepair, Selector, Settings, put};
-use super::{Commands, Helper, SimulatedLun, Simulator};
+use super::{Commands, Helper, Journal, SimulatedLun, Simulator};
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
@@ -21,6 +21,7 @@ const PATHS: RangeInclusive<usize> = 1..=16;
 pub(super) struct Layer {
     pub(super) helper: HelperLayer,
     pub(super) commands: CommandsLayer,
+    pub(super) journal: JournalLayer,
     pub(super) defaults: DefaultsLayer,
     #[serde(deserialize_with = "sections")]
     pub(super) multipath: Vec<Spanned<Section>>,
@@ -65,6 +66,19 @@ pub(super) struct CommandsLayer {
 impl CommandsLayer {
     pub(super) fn lay_over(self, commands: &mut Commands) {
         put(&mut commands.deadline, self.deadline_ms);
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct JournalLayer {
+    #[serde(deserialize_with = "absolute_path")]
+    directory: Option<PathBuf>,
+}
+
+impl JournalLayer {
+    pub(super) fn lay_over(self, journal: &mut Journal) {
+        put(&mut journal.directory, self.directory);
     }
 }
 
@@ -234,7 +248,7 @@ fn absolute_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Pa
     let path = PathBuf::deserialize(deserializer)?;
     match path.is_absolute() {
         true => Ok(Some(path)),
-        false => Err(de::Error::custom("the socket needs an absolute path")),
+        false => Err(de::Error::custom("an absolute path is needed")),
     }
 }
 

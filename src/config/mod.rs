@@ -25,6 +25,9 @@ use std::time::Duration;
 /// Where the helper's socket is unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/reservd/pr-helper.sock";
 
+/// Where the journal is unless the configuration says otherwise.
+pub const DEFAULT_JOURNAL: &str = "/var/lib/reservd";
+
 /// Everything the configuration may say; every part may be left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
@@ -32,6 +35,8 @@ pub struct Config {
     pub helper: Helper,
     /// How commands are run.
     pub commands: Commands,
+    /// What outlives a restart.
+    pub journal: Journal,
     /// What holds for units that no section is about.
     pub defaults: Unit,
     /// What is said of single units, in the order of the files.
@@ -72,6 +77,21 @@ impl Default for Commands {
     fn default() -> Self {
         Commands {
             deadline: Duration::from_secs(15),
+        }
+    }
+}
+
+/// `[journal]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    /// Where the records are: an absolute path.
+    pub directory: PathBuf,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Journal {
+            directory: DEFAULT_JOURNAL.into(),
         }
     }
 }
@@ -132,6 +152,7 @@ impl Config {
             let layer = Layer::parse(text)?;
             layer.helper.lay_over(&mut config.helper);
             layer.commands.lay_over(&mut config.commands);
+            layer.journal.lay_over(&mut config.journal);
             layer.defaults.settings(text).lay_over(&mut config.defaults);
             for section in layer.multipath {
                 let (new, span) = layer::multipath(section, text)?;
@@ -192,6 +213,7 @@ impl Config {
                 "max-connections",
                 new.max_connections != old.max_connections,
             ),
+            ("directory", self.journal != started.journal),
             ("simulator", self.simulator != started.simulator),
         ]
         .into_iter()

@@ -64,7 +64,7 @@ fn mistakes_are_shown() {
     2 | socet = "/x"
       | ^^^^^
 
-    configuration: line 2, column 10: the socket needs an absolute path
+    configuration: line 2, column 10: an absolute path is needed
       |
     2 | socket = "run/x"
       |          ^^^^^^^

@@ -1,18 +1,23 @@
 //! One logical unit: its queue of writes and its side road for reads.
 
 use super::guard::{Guard, Terms, Then, Watch};
+use super::look::OWN_PATIENCE;
+use super::notebook::Notebook;
+use super::notice::{Notice, Notices};
 use super::plan::verdict::Verdict;
 use super::route::{Route, Source};
-use super::state::{LunState, PathId};
-use crate::config::{self, Engine, PathRepair};
+use super::state::LunState;
+use super::state::record::Record;
+use crate::config::{self, Engine};
 use crate::device::TransportError;
 use crate::device::identity::Wwid;
 use crate::engine::direct::Direct;
 use crate::engine::mpathpersist::{Engines, Worker};
 use crate::engine::policy::Choice;
 use crate::engine::{Gates, Late, Path, read};
+use crate::journal::Keeper;
 use crate::scsi::{Cdb, OutAction, Outcome, PrIn, PrOut, ReservationKey, SenseCode};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,13 +28,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 /// Writes waiting for one unit. Clients have one command each in flight, so
 /// only a crowd of them fills it; the rest waits outside, within its deadline.
 const INBOX: usize = 64;
-/// How often paths are looked at that lack the registration or owe a key.
-const REPAIR_PERIOD: Duration = Duration::from_secs(1);
-/// multipathd, where it guards a map, registers a path that returns within
-/// this time; we look at what it has left.
-const SETTLE: Duration = Duration::from_millis(300);
-/// For a round of looking, and for what else nobody waits for.
-const OWN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long libmpathpersist waits for direct commands of before.
 const QUIET_PATIENCE: Duration = Duration::from_millis(500);
@@ -45,55 +43,29 @@ pub struct Write {
     pub parameters: Vec<u8>,
 }
 
-/// Something that happened to the paths of a map, as far as anybody knows: the
-/// actor looks for itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// This path went away, came back, or was written to.
-    Path {
-        /// Which.
-        path: PathId,
-        /// It is a new device under this name.
-        renewed: bool,
-        /// multipathd has let I/O through again: where it guards the map, it
-        /// has seen to the path itself.
-        reinstated: bool,
-    },
-    /// Paths were added or removed.
-    Paths,
-    /// Anything may have happened to any path.
-    Anything,
-}
-
-/// What was noticed and not looked at yet; bounded by the number of paths.
-#[derive(Debug, Default)]
-struct Notices {
-    /// Paths, and whether they are new under their name.
-    paths: BTreeMap<PathId, bool>,
-    all: bool,
-    /// Where the paths are found now, if that is new.
-    source: Option<Source>,
-    /// When to look.
-    at: Option<Instant>,
-}
-
-impl Notices {
-    fn tell(&self, state: &mut LunState) {
-        if self.all {
-            state.disturb_all();
-        }
-        for (path, renewed) in &self.paths {
-            state.disturb(path, *renewed);
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Order {
     write: Write,
     route: Route,
     until: Instant,
     reply: oneshot::Sender<Outcome>,
+}
+
+/// What a unit is served with.
+#[derive(Debug)]
+pub struct Means {
+    /// The engines of this host.
+    pub engines: Arc<Engines>,
+    /// When multipathd is told what; without, it is left alone.
+    pub terms: Option<Terms>,
+    /// What the configuration says of the unit.
+    pub settings: watch::Receiver<config::Unit>,
+    /// The journal; without, a restart forgets.
+    pub keeper: Option<Arc<Keeper>>,
+    /// What the journal has of the unit.
+    pub record: Record,
+    /// Written since the host was started.
+    pub same_boot: bool,
 }
 
 /// A logical unit, for those who send it commands.
@@ -111,8 +83,8 @@ pub(super) struct Shared {
     late: mpsc::UnboundedSender<Late>,
     paths: Mutex<HashMap<String, Arc<[Path]>>>,
     preferred: AtomicUsize,
-    watch: Arc<Watch>,
-    notices: Mutex<Notices>,
+    pub(super) watch: Arc<Watch>,
+    pub(super) notices: Mutex<Notices>,
     noticed: Notify,
 }
 
@@ -134,14 +106,16 @@ impl Shared {
 
 impl Lun {
     /// Starts the actor of a unit; it ends when this is dropped. Must be called
-    /// on a tokio runtime. Without terms, multipathd is left alone. Of the
-    /// settings, the latest counts.
-    pub fn start(
-        wwid: Wwid,
-        engines: Arc<Engines>,
-        terms: Option<Terms>,
-        settings: watch::Receiver<config::Unit>,
-    ) -> Self {
+    /// on a tokio runtime.
+    pub fn start(wwid: Wwid, means: Means) -> Self {
+        let Means {
+            engines,
+            terms,
+            settings,
+            keeper,
+            record,
+            same_boot,
+        } = means;
         let (inbox, orders) = mpsc::channel(INBOX);
         let (late, lates) = mpsc::unbounded_channel();
         let watch = Arc::new(Watch::default());
@@ -157,13 +131,14 @@ impl Lun {
         let actor = Actor {
             wwid: wwid.clone(),
             shared: Arc::clone(&shared),
-            state: LunState::default(),
+            state: record.state(same_boot),
             source: None,
             worker: Worker::new(engines),
             settings,
             guard: Guard::new(terms, watch),
             look_at: None,
             said: None,
+            notebook: Notebook::new(keeper, &wwid, record),
         };
         tokio::spawn(actor.run(orders, lates));
         Lun {
@@ -180,24 +155,8 @@ impl Lun {
 
     /// Something happened to the unit's paths, which may be found elsewhere now.
     pub fn notice(&self, notice: &Notice, source: Option<Source>) {
-        let settle = match notice {
-            Notice::Path {
-                reinstated: true, ..
-            } if self.is_guarded() => SETTLE,
-            _ => Duration::ZERO,
-        };
-        let at = Instant::now() + settle;
-        let mut notices = lock(&self.shared.notices);
-        match notice {
-            Notice::Path { path, renewed, .. } => {
-                *notices.paths.entry(path.clone()).or_default() |= renewed;
-            }
-            Notice::Paths => {}
-            Notice::Anything => notices.all = true,
-        }
-        notices.source = source.or_else(|| notices.source.take());
-        notices.at = Some(notices.at.map_or(at, |before| before.min(at)));
-        drop(notices);
+        let guarded = self.is_guarded();
+        lock(&self.shared.notices).add(notice, source, guarded);
         self.shared.noticed.notify_one();
     }
 
@@ -280,7 +239,7 @@ impl Lun {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -305,22 +264,24 @@ async fn are_quiet(paths: &[Path], until: Instant) -> bool {
 
 /// The one owner of a unit's state.
 #[derive(Debug)]
-struct Actor {
-    wwid: Wwid,
-    shared: Arc<Shared>,
-    state: LunState,
+pub(super) struct Actor {
+    pub(super) wwid: Wwid,
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: LunState,
     /// Where the paths were last found, to look for those that owe a key.
-    source: Option<Source>,
+    pub(super) source: Option<Source>,
     /// libmpathpersist, where it is used.
-    worker: Worker,
+    pub(super) worker: Worker,
     /// What the configuration says of the unit.
-    settings: watch::Receiver<config::Unit>,
+    pub(super) settings: watch::Receiver<config::Unit>,
     /// Tells multipathd.
-    guard: Guard,
+    pub(super) guard: Guard,
     /// When the unit is looked at again.
-    look_at: Option<Instant>,
+    pub(super) look_at: Option<Instant>,
     /// The last verdict that was said.
-    said: Option<Verdict>,
+    pub(super) said: Option<Verdict>,
+    /// What outlives us.
+    pub(super) notebook: Notebook,
 }
 
 impl Actor {
@@ -436,11 +397,13 @@ impl Actor {
         if registers {
             self.state
                 .registering(parameters.key, parameters.service_action_key);
+            self.notebook.note(&self.state).await;
         }
         let outcome = self.bring(source, device, &paths, command, until).await;
         if registers {
             self.state.settled();
         }
+        self.notebook.keep(&self.state);
         self.after(source, &paths, command, &outcome, until).await;
         outcome
     }
@@ -549,92 +512,12 @@ impl Actor {
         }
     }
 
-    fn look_by(&mut self, time: Instant) {
-        self.look_at = Some(self.look_at.map_or(time, |before| before.min(time)));
-    }
-
-    fn take_notice(&mut self) {
-        let notices = std::mem::take(&mut *lock(&self.shared.notices));
-        notices.tell(&mut self.state);
-        if let Some(source) = notices.source {
-            self.source = Some(source);
-        }
-        if let Some(time) = notices.at {
-            self.look_by(time);
-        }
-    }
-
-    /// Looks, unless everything is as it was.
-    async fn look_if_needed(&mut self) {
-        let until = Instant::now() + OWN_PATIENCE;
-        let Some(source) = self.source.clone() else {
-            self.look_at = None;
-            return;
-        };
-        let paths = self.shared.refresh(&source);
-        let settled = !self.state.is_disturbed_at_all()
-            && !paths.iter().any(|path| self.state.wants(&path.id));
-        if settled && let Some(known) = self.state.generation() {
-            let now = self.engine(&paths, &source, until).generation().await;
-            if now == Some(known) {
-                return self.look_again(&paths);
-            }
-        }
-        self.look(until).await;
-    }
-
-    /// Looks at the registrations, and brings the paths in line.
-    async fn look(&mut self, until: Instant) {
-        let Some(source) = self.source.clone() else {
-            return;
-        };
-        // One of the library's may still be in flight there.
-        if self.worker.settle(until).await.is_err() {
-            return self.look_by(Instant::now() + REPAIR_PERIOD);
-        }
-        let paths = self.shared.refresh(&source);
-        let before = self.state.registration();
-        let repairs = self.settings.borrow().path_repair == PathRepair::Repair;
-        let shared = Arc::clone(&self.shared);
-        let notice = |state: &mut LunState| lock(&shared.notices).tell(state);
-        let mut engine = self.engine(&paths, &source, until);
-        let verdict = engine.round(repairs, async |_| {}, notice).await;
-        if let (Some(made), true) = (before, self.said != Some(verdict)) {
-            self.say(made.key, verdict);
-        }
-        self.said = Some(verdict);
-        let key = self.state.registration().map(|made| made.key);
-        self.shared.watch.expect(key.unwrap_or_default());
-        self.guard.judged(verdict);
-        self.look_again(&paths);
-    }
-
-    /// The journal's line on what became of the registration, and why.
-    fn say(&self, key: ReservationKey, verdict: Verdict) {
-        let (wwid, generation) = (&self.wwid, self.state.generation());
-        match verdict {
-            Verdict::Gone(loss) => tracing::warn!(%wwid, %key, state = %loss, generation,
-                reason = loss.reason(), "our registration is gone, and stays so"),
-            Verdict::Unproven => tracing::warn!(%wwid, %key, state = "unproven", generation,
-                "nothing shows that our registration stands: paths are left as they are"),
-            Verdict::Stands | Verdict::Unarmed => {}
-        }
-    }
-
-    /// Plans the next look.
-    fn look_again(&mut self, paths: &[Path]) {
-        let registered = self.state.registration().is_some();
-        let waiting = paths.iter().any(|path| self.state.wants(&path.id));
-        let proven = self.said != Some(Verdict::Unproven);
-        let period = match (waiting && proven, registered) {
-            (true, _) => Some(REPAIR_PERIOD),
-            (false, true) => Some(self.settings.borrow().poll_interval),
-            (false, false) => None,
-        };
-        self.look_at = period.map(|period| Instant::now() + period);
-    }
-
-    fn engine<'a>(&'a mut self, paths: &'a [Path], source: &Source, until: Instant) -> Direct<'a> {
+    pub(super) fn engine<'a>(
+        &'a mut self,
+        paths: &'a [Path],
+        source: &Source,
+        until: Instant,
+    ) -> Direct<'a> {
         Direct {
             paths,
             state: &mut self.state,

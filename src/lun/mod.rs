@@ -8,6 +8,10 @@
 pub mod actor;
 pub mod arming;
 pub mod guard;
+pub mod hints;
+mod look;
+mod notebook;
+pub mod notice;
 pub mod plan;
 pub mod registry;
 pub mod route;

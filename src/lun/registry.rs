@@ -1,14 +1,16 @@
 //! Every logical unit in use, found by the descriptor a client sends.
 
-use super::actor::Lun;
+use super::actor::{Lun, Means};
 use super::guard::Terms;
 use super::route::{FixedPaths, Route, Source};
 use super::state::PathId;
+use super::state::record::Record;
 use crate::config::{self, Config, Coordination};
 use crate::device::Nexus;
 use crate::device::identity::{DeviceNumber, Identity, Kind, Refusal, SysFs, Wwid};
 use crate::device::sg::SgNexus;
 use crate::engine::mpathpersist::Engines;
+use crate::journal::{Boot, Keeper, Loaded};
 use crate::sys::file::disk_sequence;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -23,7 +25,7 @@ type DiskKey = (DeviceNumber, u64);
 type FileKey = (u64, u64);
 
 /// A unit as one host sees it; only simulated hosts have names.
-type LunKey = (Wwid, String);
+pub(super) type LunKey = (Wwid, String);
 
 /// A client's device, resolved.
 #[derive(Debug, Clone)]
@@ -53,24 +55,25 @@ pub struct Simulated {
 /// All logical units. Shared by the sessions; locks are held for look-ups only.
 #[derive(Debug, Default)]
 pub struct Registry {
-    sysfs: SysFs,
-    units: Mutex<Units>,
+    pub(super) sysfs: SysFs,
+    pub(super) units: Mutex<Units>,
     disks: Mutex<HashMap<DiskKey, Arc<Identity>>>,
     simulated: HashMap<FileKey, Simulated>,
     engines: Arc<Engines>,
     terms: Option<Terms>,
+    keeper: Option<Arc<Keeper>>,
 }
 
 /// The units in use, and what is configured for all.
 #[derive(Debug, Default)]
-struct Units {
+pub(super) struct Units {
     config: Config,
-    luns: HashMap<LunKey, Entry>,
+    pub(super) luns: HashMap<LunKey, Entry>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    lun: Arc<Lun>,
+pub(super) struct Entry {
+    pub(super) lun: Arc<Lun>,
     /// The map that clients last used it by; its name selects settings too.
     map: Option<DeviceNumber>,
     settings: watch::Sender<config::Unit>,
@@ -122,6 +125,28 @@ impl Registry {
     /// each unit. Without it, it is left alone.
     pub fn coordinate(&mut self, terms: Terms) {
         self.terms = Some(terms);
+    }
+
+    /// Keeps what has to outlive this process.
+    pub fn remember(&mut self, keeper: Keeper) {
+        self.keeper = Some(Arc::new(keeper));
+    }
+
+    /// Goes on where the journal ends: units with a registration of ours, or with
+    /// a key that is to go, are looked after from the start.
+    pub fn restore(&self, records: Vec<Loaded<Record>>) {
+        let mut units = lock(&self.units);
+        let Units { config, luns } = &mut *units;
+        for Loaded { wwid, record, boot } in records {
+            let wwid = Wwid::new(wwid);
+            let map = self.map_of(&wwid).map(|map| map.number);
+            let settings = self.settings(config, &wwid, map);
+            let same_boot = boot == Boot::Same;
+            tracing::info!(%wwid, same_boot, registration = ?record.registration.as_ref()
+                .map(|made| made.key), "taken up from the journal");
+            let entry = self.start((&wwid, ""), map, settings, record, same_boot);
+            luns.insert((wwid, String::new()), entry);
+        }
     }
 
     /// Lets this file stand for simulated paths.
@@ -223,12 +248,20 @@ impl Registry {
             }
             Slot::Vacant(slot) => {
                 let settings = self.settings(config, wwid, map);
-                Arc::clone(&slot.insert(self.start(wwid, map, settings)).lun)
+                let entry = self.start((wwid, host), map, settings, Record::default(), true);
+                Arc::clone(&slot.insert(entry).lun)
             }
         }
     }
 
-    fn start(&self, wwid: &Wwid, map: Option<DeviceNumber>, settings: config::Unit) -> Entry {
+    fn start(
+        &self,
+        (wwid, host): (&Wwid, &str),
+        map: Option<DeviceNumber>,
+        settings: config::Unit,
+        record: Record,
+        same_boot: bool,
+    ) -> Entry {
         let coordination = settings.multipathd;
         let terms = self.terms.clone().map(|terms| Terms {
             coordination,
@@ -236,9 +269,17 @@ impl Registry {
         });
         let terms = terms.filter(|_| coordination != Coordination::Exclusive);
         let (settings, receiver) = watch::channel(settings);
-        let engines = Arc::clone(&self.engines);
+        let means = Means {
+            engines: Arc::clone(&self.engines),
+            terms,
+            settings: receiver,
+            // Simulated units end with us.
+            keeper: self.keeper.clone().filter(|_| host.is_empty()),
+            record,
+            same_boot,
+        };
         Entry {
-            lun: Arc::new(Lun::start(wwid.clone(), engines, terms, receiver)),
+            lun: Arc::new(Lun::start(wwid.clone(), means)),
             map,
             settings,
             coordination,
@@ -246,7 +287,7 @@ impl Registry {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

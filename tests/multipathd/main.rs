@@ -10,9 +10,10 @@ use reservd::config::{Coordination, Unit};
 use reservd::device::identity::Wwid;
 use reservd::device::sim::{Fault, SimLun, SimPath};
 use reservd::device::{Nexus, Transfer};
-use reservd::lun::actor::{Lun, Write};
+use reservd::lun::actor::{Lun, Means, Write};
 use reservd::lun::guard::Terms;
 use reservd::lun::route::{Route, Source};
+use reservd::lun::state::record::Record;
 use reservd::multipathd::{Multipathd, Patience};
 use reservd::scsi::pr::RegisterFlags;
 use reservd::scsi::{
@@ -94,11 +95,19 @@ impl Lab {
             paths: paths.into(),
             map: Some("mpatha".into()),
         };
+        let means = Means {
+            engines: Arc::default(),
+            terms: Some(terms),
+            settings,
+            keeper: None,
+            record: Record::default(),
+            same_boot: true,
+        };
         Lab {
             other: unit.path("host-b", 0).unwrap(),
             unit,
             nexuses,
-            lun: Lun::start(Wwid::new(wwid), Arc::default(), Some(terms), settings),
+            lun: Lun::start(Wwid::new(wwid), means),
             route: Route::Multipath(source, Arc::new(tempfile::tempfile().unwrap().into())),
             fake: Fake::new(&socket),
             multipathd,

@@ -4,8 +4,7 @@ use super::{Direct, Tell, send_by};
 use crate::device::TransportError;
 use crate::engine::Path;
 use crate::engine::path::Late;
-use crate::lun::plan::round::{Answer, Register, Round, Step};
-use crate::lun::plan::verdict::Verdict;
+use crate::lun::plan::round::{Answer, Register, Step};
 use crate::lun::state::{LunState, PathId};
 use crate::scsi::pr::{FullStatus, KeyList, ReservationData};
 use crate::scsi::{InAction, PrIn, PrOut, ReservationKey, SenseCode};
@@ -23,41 +22,18 @@ const REGISTERING: Duration = Duration::from_secs(2);
 const HEADER: u16 = 8;
 
 impl Direct<'_> {
-    /// Looks whether the registration stands, and brings the paths in line with
-    /// that: with `repairs`, those that lack it get it; keys that are to go are
-    /// taken off in any case.
-    ///
-    /// `note` writes the state down for good. `notice` tells the state what has
-    /// happened to paths up to now: what happened before a reading counts when
-    /// it is judged.
-    pub async fn round(
-        &mut self,
-        repairs: bool,
-        note: impl AsyncFn(&LunState),
-        notice: impl Fn(&mut LunState),
-    ) -> Verdict {
-        let mut round = Round::new(self.usable().await, repairs);
-        let mut answer = Answer::Begin;
-        loop {
-            answer = match round.next(self.state, answer) {
-                Step::ReadStatus => {
-                    let registrations = self.read_registrations().await;
-                    notice(self.state);
-                    registrations
-                }
-                Step::Note => {
-                    note(self.state).await;
-                    Answer::Noted
-                }
-                Step::Register(register) => self.carry_out(&register).await,
-                Step::End(verdict) => return verdict,
-            };
+    /// Does what a round asks for; what is to be written down is its caller's.
+    pub async fn carry_out(&self, step: &Step) -> Answer {
+        match step {
+            Step::ReadStatus => self.read_registrations().await,
+            Step::Register(register) => self.register_one(register).await,
+            Step::Note | Step::End(_) => Answer::Noted,
         }
     }
 
     /// The paths that can be written to. Those that nothing is known to be
     /// missing on are not bothered.
-    async fn usable(&self) -> Vec<PathId> {
+    pub async fn usable(&self) -> Vec<PathId> {
         let until = self.until.min(Instant::now() + ANSWERING);
         let mut asked = JoinSet::new();
         for (index, path) in self.paths.iter().enumerate() {
@@ -102,7 +78,7 @@ impl Direct<'_> {
         }
     }
 
-    async fn carry_out(&self, register: &Register) -> Answer {
+    async fn register_one(&self, register: &Register) -> Answer {
         let Register {
             path: id,
             from,

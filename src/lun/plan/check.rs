@@ -23,8 +23,6 @@ pub enum Check {
     FromNothing,
     /// After a loss, no path of ours keeps the key.
     TakeBackAfterLoss,
-    /// A path that has the key is not registered again.
-    OnlyMissing,
     /// Old keys go from paths that return.
     PayDebts,
     /// What was written down in another boot arms nothing.

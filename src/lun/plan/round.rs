@@ -190,7 +190,7 @@ impl Round {
         let lacks = |path: &&PathId| {
             let row = state.nexus(path).and_then(|nexus| status.row(nexus));
             let has = row.is_some_and(|row| row.key == key);
-            let sure = has && !state.is_renewed(path) && kept(Check::OnlyMissing);
+            let sure = has && !state.is_renewed(path);
             !sure && !state.is_odd(path)
         };
         self.usable.iter().filter(lacks).cloned().collect()

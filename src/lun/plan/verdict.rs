@@ -77,10 +77,11 @@ pub fn judge(state: &LunState, status: &FullStatus, own: &Own) -> Verdict {
     }
     // Each nexus that went by itself is a step; a PREEMPT and what was
     // registered after it are more.
-    let moved = state
-        .generation()
-        .map_or(0, |before| status.generation.wrapping_sub(before));
-    match moved as usize <= own.steps as usize + lost || !kept(Check::Explained) {
+    let explained = state.generation().is_some_and(|before| {
+        let moved = status.generation.wrapping_sub(before);
+        moved as usize <= own.steps as usize + lost
+    });
+    match explained || !kept(Check::Explained) {
         true => Verdict::Stands,
         false => Verdict::Unproven,
     }

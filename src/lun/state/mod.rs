@@ -281,15 +281,11 @@ impl LunState {
         }
     }
 
-    /// This key is no longer on this path.
+    /// This key is no longer on this path. That it was is not forgotten: where it
+    /// had been taken away before we put it back, that was a loss.
     pub fn removed(&mut self, path: &PathId, key: ReservationKey) {
         if self.carried.get(path) == Some(&key) {
             self.carried.remove(path);
-        }
-        if let Some(nexus) = self.nexuses.get(path)
-            && self.seen.get(nexus) == Some(&key)
-        {
-            self.seen.remove(nexus);
         }
         if let Some(keys) = self.owed.get_mut(path) {
             keys.remove(&key);

@@ -18,6 +18,20 @@ pub const K2: ReservationKey = ReservationKey(0xa2);
 /// What somebody puts on one of our own paths.
 const FOREIGN: ReservationKey = ReservationKey(0xf0);
 const RIVAL: ReservationKey = ReservationKey(0xb1);
+/// The generation is at least this before a power cycle, and does not get there
+/// again after it: or it would not show it, as on a unit that is hardly used.
+const HIGH: u32 = 100;
+
+/// What was learned when our client registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// Which path is which nexus.
+    Paths,
+    /// Which nexuses are ours.
+    Nexuses,
+    /// Nothing: too much happened at the same time.
+    Nothing,
+}
 
 /// Something that happens around the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +57,7 @@ pub enum Event {
     /// Somebody takes our key off one path.
     Unregister(usize),
     /// multipathd has read our key, and is about to register a path that
-    /// returns.
+    /// returns, or one that it finds as it starts.
     MultipathdReads(usize),
     /// multipathd registers it and lets it through.
     MultipathdWrites,
@@ -96,8 +110,8 @@ pub struct World {
     pub unasked: bool,
     /// Something happened after which paths may stay unregistered.
     pub excused: bool,
-    /// multipathd undid a fence in a way that nobody can notice.
-    pub beyond: bool,
+    /// multipathd undid a fence on this path, in a way that nobody can notice.
+    pub beyond: Option<usize>,
     /// Others have changed registrations.
     meddled: bool,
     lost_one: bool,
@@ -149,9 +163,8 @@ fn path(index: usize) -> PathId {
 }
 
 impl World {
-    /// With so many paths, on which our client has registered; where that was
-    /// `at_once`, nobody knows which path is which nexus.
-    pub fn new(paths: usize, at_once: bool) -> Self {
+    /// With so many paths, on which our client has registered.
+    pub fn new(paths: usize, known: Known) -> Self {
         let nexuses: Vec<_> = (0..paths as u64).map(nexus).collect();
         let mut unit = LogicalUnit::new(Config::new("3600140500000000000000000000000a1"));
         nexuses.iter().for_each(|nexus| unit.attach(nexus));
@@ -176,18 +189,16 @@ impl World {
             rebooted: false,
             unasked: false,
             excused: false,
-            beyond: false,
+            beyond: None,
             meddled: false,
             lost_one: false,
             trespassed: false,
             steps: 0,
         };
-        // The generation is higher than it gets again after a power cycle, or it
-        // would not show that one.
-        for _ in 0..100 {
+        for _ in 0..HIGH {
             world.register_rival();
         }
-        world.client_registers(K1, None, at_once);
+        world.client_registers(K1, None, known);
         world
     }
 
@@ -244,11 +255,14 @@ impl World {
                 events.push(Event::Unregister(index));
             } else {
                 events.extend([Event::Up(index), Event::Swap(index)]);
-                events.push(Event::MultipathdReads(index));
             }
             events.extend([Event::Renew(index), Event::Foreign(index)]);
+            events.push(Event::MultipathdReads(index));
         }
-        events.extend([Event::Preempt, Event::Clear, Event::Twin, Event::PowerCycle]);
+        events.extend([Event::Preempt, Event::Clear, Event::Twin]);
+        if self.unit.reservations().generation >= HIGH {
+            events.push(Event::PowerCycle);
+        }
         if self.multipathd.is_some() {
             events.push(Event::MultipathdWrites);
         }
@@ -355,19 +369,25 @@ impl World {
                 // It may take the present key from its only path.
                 self.excused |= self.ours() != Some(key);
                 self.send(&nexus, &ignore);
-                self.up[index] = true;
-                self.noticed(index, false);
-                // With no other path to show the loss, nobody can know of it.
+                // When it starts it looks at paths that were there all along.
+                let returned = !std::mem::replace(&mut self.up[index], true);
+                if returned {
+                    self.noticed(index, false);
+                }
+                // With no other path to show the loss nobody can know of it, and
+                // of that alone nobody can tell when it happened.
                 let others = self.fenced_off.iter().any(|lost| *lost != index);
-                self.beyond |= self.fenced && !others;
+                if self.fenced && !(others && returned) {
+                    self.beyond = Some(index);
+                }
             }
-            Event::Register(key) => self.client_registers(key, None, false),
+            Event::Register(key) => self.client_registers(key, None, Known::Paths),
             Event::Withdraw => {
                 let Some(key) = self.ours() else { return false };
                 self.client_withdraws(key);
             }
             Event::CutOff(key) => {
-                self.client_registers(key, Some(1), false);
+                self.client_registers(key, Some(1), Known::Paths);
                 self.restart(true);
                 self.excused = true;
             }
@@ -425,7 +445,7 @@ impl World {
 
     /// As the engine does it on one path after the other; `most` where it is
     /// killed on the way.
-    fn client_registers(&mut self, key: ReservationKey, most: Option<usize>, at_once: bool) {
+    fn client_registers(&mut self, key: ReservationKey, most: Option<usize>, known: Known) {
         let from = self.ours().unwrap_or_default();
         self.state.registering(from, key);
         self.written = Record::from(&self.state);
@@ -438,13 +458,13 @@ impl World {
             let nexus = self.nexuses[*index].clone();
             self.send(&nexus, &ignore);
             let after = self.status(*index);
-            if !at_once {
+            if known == Known::Paths {
                 self.state.learn(&path(*index), key, &before, &after);
             }
             on.push(path(*index));
         }
         (self.fenced, self.withdrawn, self.rebooted) = (false, false, false);
-        (self.beyond, self.fenced_off) = (false, Vec::new());
+        (self.beyond, self.fenced_off) = (None, Vec::new());
         if most.is_some() {
             return;
         }
@@ -457,7 +477,9 @@ impl World {
         self.state
             .registered(key, RegisterFlags::default(), &on, &names);
         let last = self.status(present[0]);
-        self.state.learn_all(on.len() as u32, key, &first, &last);
+        if known != Known::Nothing {
+            self.state.learn_all(on.len() as u32, key, &first, &last);
+        }
         self.written = Record::from(&self.state);
         self.resting = false;
     }

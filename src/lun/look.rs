@@ -1,0 +1,123 @@
+//! Looking at a unit: whether our registration stands, and which paths lack it.
+
+use super::actor::{Actor, lock};
+use super::plan::round::{Answer, Round, Step};
+use super::plan::verdict::Verdict;
+use super::route::Source;
+use crate::config::PathRepair;
+use crate::engine::Path;
+use crate::scsi::ReservationKey;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often paths are looked at that lack the registration or owe a key.
+const REPAIR_PERIOD: Duration = Duration::from_secs(1);
+/// For a round of looking, and for what else nobody waits for.
+pub(super) const OWN_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Actor {
+    pub(super) fn look_by(&mut self, time: Instant) {
+        self.look_at = Some(self.look_at.map_or(time, |before| before.min(time)));
+    }
+
+    pub(super) fn take_notice(&mut self) {
+        let notices = std::mem::take(&mut *lock(&self.shared.notices));
+        notices.tell(&mut self.state);
+        if let Some(source) = notices.source {
+            self.source = Some(source);
+        }
+        if let Some(time) = notices.at {
+            self.look_by(time);
+        }
+    }
+
+    /// Looks, unless everything is as it was.
+    pub(super) async fn look_if_needed(&mut self) {
+        let until = Instant::now() + OWN_PATIENCE;
+        let Some(source) = self.source.clone() else {
+            self.look_at = None;
+            return;
+        };
+        let paths = self.shared.refresh(&source);
+        let settled = !self.state.is_disturbed_at_all()
+            && !paths.iter().any(|path| self.state.wants(&path.id));
+        if settled && let Some(known) = self.state.generation() {
+            let now = self.engine(&paths, &source, until).generation().await;
+            if now == Some(known) {
+                return self.look_again(&paths);
+            }
+        }
+        self.look(until).await;
+    }
+
+    /// Looks at the registrations, and brings the paths in line.
+    pub(super) async fn look(&mut self, until: Instant) {
+        let Some(source) = self.source.clone() else {
+            return;
+        };
+        // One of the library's may still be in flight there.
+        if self.worker.settle(until).await.is_err() {
+            return self.look_by(Instant::now() + REPAIR_PERIOD);
+        }
+        let paths = self.shared.refresh(&source);
+        let before = self.state.registration();
+        let verdict = self.round(&source, &paths, until).await;
+        self.notebook.keep(&self.state);
+        if let (Some(made), true) = (before, self.said != Some(verdict)) {
+            self.say(made.key, verdict);
+        }
+        self.said = Some(verdict);
+        let key = self.state.registration().map(|made| made.key);
+        self.shared.watch.expect(key.unwrap_or_default());
+        self.guard.judged(verdict);
+        self.look_again(&paths);
+    }
+
+    /// Carries a round out.
+    async fn round(&mut self, source: &Source, paths: &[Path], until: Instant) -> Verdict {
+        let repairs = self.settings.borrow().path_repair == PathRepair::Repair;
+        let usable = self.engine(paths, source, until).usable().await;
+        let mut round = Round::new(usable, repairs);
+        let mut answer = Answer::Begin;
+        loop {
+            let step = round.next(&mut self.state, answer);
+            answer = match &step {
+                Step::End(verdict) => return *verdict,
+                Step::Note => {
+                    self.notebook.note(&self.state).await;
+                    Answer::Noted
+                }
+                step => self.engine(paths, source, until).carry_out(step).await,
+            };
+            if step == Step::ReadStatus {
+                // What happened to paths before the reading counts for it.
+                lock(&self.shared.notices).tell(&mut self.state);
+            }
+        }
+    }
+
+    /// The journal's line on what became of the registration, and why.
+    pub(super) fn say(&self, key: ReservationKey, verdict: Verdict) {
+        let (wwid, generation) = (&self.wwid, self.state.generation());
+        match verdict {
+            Verdict::Gone(loss) => tracing::warn!(%wwid, %key, state = %loss, generation,
+                reason = loss.reason(), "our registration is gone, and stays so"),
+            Verdict::Unproven => tracing::warn!(%wwid, %key, state = "unproven", generation,
+                "nothing shows that our registration stands: paths are left as they are"),
+            Verdict::Stands | Verdict::Unarmed => {}
+        }
+    }
+
+    /// Plans the next look.
+    pub(super) fn look_again(&mut self, paths: &[Path]) {
+        let registered = self.state.registration().is_some();
+        let waiting = paths.iter().any(|path| self.state.wants(&path.id));
+        let proven = self.said != Some(Verdict::Unproven);
+        let period = match (waiting && proven, registered) {
+            (true, _) => Some(REPAIR_PERIOD),
+            (false, true) => Some(self.settings.borrow().poll_interval),
+            (false, false) => None,
+        };
+        self.look_at = period.map(|period| Instant::now() + period);
+    }
+}
