@@ -420,9 +420,10 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// Says what the library's code leaves out.
+/// Says what the library did with a command, and what its code leaves out.
 fn report(command: &PrOut, reply: &Reply) {
     let (parameters, code) = (&command.parameters, reply.code);
+    tracing::info!(action = %command.action, code = code.0, "libmpathpersist answered");
     if reply.is_for_the_unit(command) {
         tracing::warn!(action = %command.action, key = %parameters.key,
             "libmpathpersist knows another key; sent directly");
