@@ -236,12 +236,12 @@ mod tests {
         on multipath maps                     engine   library from  remark on the library
         READ KEYS, RESERVATION, CAPABILITIES  direct   never         slow, and waits for dead paths
         READ FULL STATUS                      direct   never         every version corrupts memory from 31 registrations on
-        REGISTER                              library  0.8.6         before 0.13 one odd path takes all registrations back
-        REGISTER, another key                 direct   0.13.0        before 0.13 one odd path leaves the host without any registration
-        REGISTER, key zero                    library  0.8.6         before 0.13 a holder's paths go in no order
-        REGISTER AND IGNORE EXISTING KEY      library  0.8.6         before 0.13 a path that appears meanwhile is missed
+        REGISTER                              library  0.8.6         on demand: nobody learns which nexuses are ours; before 0.13 one odd path takes all back
+        REGISTER, another key                 direct   never         preempts a key that hosts share where the holding path is lost
+        REGISTER, key zero                    library  0.8.6         on demand: refused while multipathd is away; before 0.13 a holder's paths go in no order
+        REGISTER AND IGNORE EXISTING KEY      library  0.8.6         on demand: as REGISTER; before 0.13 a path that appears meanwhile is missed
         RESERVE                               library  0.8.6         before 0.12 one path only, whether it works or not
-        RELEASE                               direct   0.13.0        before 0.12 may delete the reservation and keys of other hosts
+        RELEASE                               direct   never         preempts a key that hosts share where the holding path is lost; before 0.12 may clear other hosts
         CLEAR                                 library  0.8.6         before 0.12 one path only, whether it works or not
         PREEMPT, PREEMPT AND ABORT            library  0.8.6         before 0.12 one path only, whether it works or not
         PREEMPT, own key or zero              direct   0.13.0        before 0.13 our other paths lose their registration

@@ -90,14 +90,14 @@ async fn the_library_gets_what_the_client_sent() {
         ..Default::default()
     };
     let preempt = PrOut::basic(OutAction::Preempt, ScopeType(6), key(0xa1), key(0xb2));
-    for command in [PrOut::register(key(0xa0), key(0xa1), flags), preempt] {
+    for command in [PrOut::register(key(0), key(0xa1), flags), preempt] {
         let until = Instant::now() + LONG;
         let outcome = worker.run(device.as_fd(), &command, until).await;
         assert!(outcome.expect("an outcome").is_good());
     }
     assert_eq!(
         std::fs::read_to_string(log).expect("a log"),
-        "0 0 0 00000000000000a000000000000000a10000000005000000\n\
+        "0 0 0 000000000000000000000000000000a10000000005000000\n\
          4 0 6 00000000000000a100000000000000b20000000000000000\n"
     );
 }
