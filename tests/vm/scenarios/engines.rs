@@ -210,7 +210,7 @@ fn spares_other_holders(Version(_, minor, patch): Version) -> bool {
 }
 
 #[test]
-fn why_release_is_direct_an_old_library_releases_what_another_host_holds() {
+fn b1_an_old_library_releases_what_another_host_holds() {
     let mut lab = lab();
     let library = library();
     let map = lab.env("MAP").to_owned();
@@ -242,7 +242,7 @@ fn why_release_is_direct_an_old_library_releases_what_another_host_holds() {
 }
 
 #[test]
-fn why_release_is_direct_every_library_preempts_a_key_that_another_host_has_too() {
+fn b23_every_library_preempts_a_key_that_another_host_has_too() {
     let mut lab = lab();
     let library = library();
     let map = lab.env("MAP").to_owned();
