@@ -41,6 +41,9 @@ pub enum Command {
     #[command(subcommand, after_help = format!("{PR_NOTES}\n\n{EXIT_CODES}"))]
     Pr(Pr),
     /// Say what this host has, and who runs which command on multipath maps.
+    ///
+    /// multipathd is asked for its configuration; where its socket is started by
+    /// systemd, as on Debian 12, that starts multipathd too.
     Doctor(Doctor),
 }
 
