@@ -6,7 +6,10 @@
 
 #![forbid(unsafe_code)]
 
-use crate::protocol::multipathd::{LENGTH, Reply, Request, reply_length, reply_text};
+use crate::protocol::multipath_conf::ReservationKeys;
+use crate::protocol::multipathd::{
+    LENGTH, Reply, Request, SHOW_CONFIGURATION, frame, reply_length, reply_text,
+};
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -134,11 +137,31 @@ impl Multipathd {
         closed_until.unwrap_or(now).max(now + self.patience.refused)
     }
 
-    /// Sends a command and waits for the answer.
+    /// Sends a command about a map and waits for the answer.
     ///
     /// # Errors
     /// [`Unreachable`], at once while [`Multipathd::is_paused`].
     pub async fn ask(&self, request: &Request) -> Result<Reply, Unreachable> {
+        let text = self.send(&request.encode()).await?;
+        let reply = request.parse(&text);
+        tracing::debug!(%request, ?reply, "multipathd");
+        if matches!(reply, Reply::Refused(_)) {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(reply)
+    }
+
+    /// Asks which keys multipath.conf has; `None` where multipathd does not
+    /// show it.
+    ///
+    /// # Errors
+    /// As [`Multipathd::ask`].
+    pub async fn reservation_keys(&self) -> Result<Option<ReservationKeys>, Unreachable> {
+        let text = self.send(&frame(SHOW_CONFIGURATION)).await?;
+        Ok(ReservationKeys::parse(&text))
+    }
+
+    async fn send(&self, request: &[u8]) -> Result<String, Unreachable> {
         // The semaphore is never closed.
         let _place = self.places.acquire().await;
         if self.is_paused() {
@@ -148,29 +171,23 @@ impl Multipathd {
             Ok(answer) => answer,
             Err(_) => Err(Unreachable::Silent(self.patience.answer)),
         };
-        match answer {
-            Ok(text) => {
-                let reply = request.parse(&text);
-                tracing::debug!(%request, ?reply, "multipathd");
+        match &answer {
+            Ok(_) => {
                 self.counters.answered.fetch_add(1, Ordering::Relaxed);
-                if matches!(reply, Reply::Refused(_)) {
-                    self.counters.refused.fetch_add(1, Ordering::Relaxed);
-                }
                 self.reached();
-                Ok(reply)
             }
             Err(error) => {
                 self.counters.unreachable.fetch_add(1, Ordering::Relaxed);
-                self.missed(&error);
-                Err(error)
+                self.missed(error);
             }
         }
+        answer
     }
 
-    async fn exchange(&self, request: &Request) -> Result<String, Unreachable> {
+    async fn exchange(&self, request: &[u8]) -> Result<String, Unreachable> {
         let mut stream = self.connect().await?;
         let lost = Unreachable::Lost;
-        stream.write_all(&request.encode()).await.map_err(lost)?;
+        stream.write_all(request).await.map_err(lost)?;
         let mut length = [0; LENGTH];
         stream.read_exact(&mut length).await.map_err(lost)?;
         let length = reply_length(length).ok_or_else(|| {

@@ -1,6 +1,9 @@
 #!/bin/bash
 # Every check of this repository, on a Debian 12 machine: format, lints, tests without and with a kernel, fuzzing,
 # and the commands of README.md. Installs what is missing. Ends non-zero at the first failure.
+#
+# The virtual machine is Debian 12's. `tests/vm/test.sh --suite sid` runs its tests with sid's kernel, multipath-tools and
+# QEMU; it is not part of this, for it takes as long again and sid changes every day.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

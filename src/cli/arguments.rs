@@ -47,6 +47,9 @@ pub enum Command {
     #[command(subcommand, after_help = format!("{PR_NOTES}\n\n{EXIT_CODES}"))]
     Pr(Pr),
     /// Say what this host has, and who runs which command on multipath maps.
+    ///
+    /// multipathd is asked for its configuration; where its socket is started by
+    /// systemd, as on Debian 12, that starts multipathd too.
     Doctor(Doctor),
     /// Turn multipath.conf into settings of reservd, for /etc/reservd/conf.d.
     #[command(after_help = IMPORT_NOTES)]

@@ -1,9 +1,9 @@
 //! Which engine runs which command: one table, with its reasons.
 //!
 //! Pure. `auto` takes libmpathpersist where it is 0.13 or newer, the first whose
-//! handling of reservations is sound on several paths; `mpathpersist` takes it
-//! wherever it does no harm. What it cannot express, or gets wrong, never goes
-//! through it, whatever the setting.
+//! handling of reservations is sound on several paths, and where nothing is lost
+//! by it; `mpathpersist` takes it wherever it does no harm. What it cannot
+//! express, or gets wrong, never goes through it, whatever the setting.
 
 use crate::config::Engine;
 use crate::scsi::{InAction, OutAction, PrOut};
@@ -139,35 +139,36 @@ impl Operation {
 
     /// Its row of the table.
     fn rule(self) -> Rule {
-        use Rule::{From, Never};
+        use Rule::{From, Never, OnDemand};
         match self {
             Operation::Read => Never("slow, and waits for dead paths"),
             Operation::ReadFullStatus => {
                 Never("every version corrupts memory from 31 registrations on")
             }
-            Operation::Register => From(
+            Operation::Register => OnDemand(
                 Version(0, 8, 6),
-                "before 0.13 one odd path takes all registrations back",
+                "on demand: nobody learns which nexuses are ours; before 0.13 one odd path takes \
+                 all back",
             ),
-            Operation::ChangeKey => From(
-                SOUND,
-                "before 0.13 one odd path leaves the host without any registration",
-            ),
-            Operation::Unregister => From(
+            Operation::ChangeKey => {
+                Never("preempts a key that hosts share where the holding path is lost")
+            }
+            Operation::Unregister => OnDemand(
                 Version(0, 8, 6),
-                "before 0.13 a holder's paths go in no order",
+                "on demand: refused while multipathd is away; before 0.13 a holder's paths go in \
+                 no order",
             ),
-            Operation::RegisterAndIgnore => From(
+            Operation::RegisterAndIgnore => OnDemand(
                 Version(0, 8, 6),
-                "before 0.13 a path that appears meanwhile is missed",
+                "on demand: as REGISTER; before 0.13 a path that appears meanwhile is missed",
             ),
             Operation::Reserve => From(
                 Version(0, 8, 6),
                 "before 0.12 one path only, whether it works or not",
             ),
-            Operation::Release => From(
-                SOUND,
-                "before 0.12 may delete the reservation and keys of other hosts",
+            Operation::Release => Never(
+                "preempts a key that hosts share where the holding path is lost; before 0.12 may \
+                 clear other hosts",
             ),
             Operation::Clear => From(
                 Version(0, 8, 6),
@@ -190,7 +191,7 @@ impl Operation {
     /// From which version on the library may run it at all.
     pub fn library_from(self) -> Option<Version> {
         match self.rule() {
-            Rule::From(version, _) => Some(version),
+            Rule::From(version, _) | Rule::OnDemand(version, _) => Some(version),
             Rule::Never(_) => None,
         }
     }
@@ -198,7 +199,7 @@ impl Operation {
     /// What is wrong with the library, or with its older versions.
     pub fn reason(self) -> &'static str {
         match self.rule() {
-            Rule::From(_, reason) | Rule::Never(reason) => reason,
+            Rule::From(_, reason) | Rule::OnDemand(_, reason) | Rule::Never(reason) => reason,
         }
     }
 }
@@ -230,6 +231,9 @@ enum Rule {
     /// The library does no harm from this version on; why not before, or what
     /// its older versions lack.
     From(Version, &'static str),
+    /// Likewise, but our own commands do more: only by the setting
+    /// `mpathpersist`.
+    OnDemand(Version, &'static str),
     /// Not in any version, and why.
     Never(&'static str),
 }
@@ -258,13 +262,15 @@ impl fmt::Display for Choice {
 
 /// Who runs an operation, given the setting and the library that was found.
 pub fn decide(setting: Engine, library: Option<Version>, operation: Operation) -> Choice {
-    let Some(from) = operation.library_from() else {
-        return Choice::Direct;
+    let (from, on_demand) = match operation.rule() {
+        Rule::From(version, _) => (version, false),
+        Rule::OnDemand(version, _) => (version, true),
+        Rule::Never(_) => return Choice::Direct,
     };
     match (setting, library) {
         (Engine::Direct, _) | (Engine::Auto, None) => Choice::Direct,
         (Engine::Mpathpersist, None) => Choice::Refuse,
-        (Engine::Auto, Some(version)) if version < SOUND => Choice::Direct,
+        (Engine::Auto, Some(version)) if on_demand || version < SOUND => Choice::Direct,
         (_, Some(version)) if version < from => Choice::Direct,
         (_, Some(_)) => Choice::Library,
     }
@@ -292,26 +298,40 @@ mod tests {
         for old in [None, BOOKWORM, TWELVE] {
             assert_eq!(through(Engine::Auto, old), []);
         }
-        assert_eq!(through(Engine::Auto, Some(SOUND)).len(), 9);
-        assert_eq!(
-            through(Engine::Auto, SID),
-            through(Engine::Mpathpersist, SID)
-        );
+        for sound in [Some(SOUND), SID] {
+            assert_eq!(
+                through(Engine::Auto, sound),
+                [
+                    Operation::Reserve,
+                    Operation::Clear,
+                    Operation::Preempt,
+                    Operation::PreemptOwn
+                ]
+            );
+        }
         assert_eq!(through(Engine::Direct, SID), []);
     }
 
     #[test]
-    fn an_old_library_never_releases_nor_preempts_itself() {
-        for old in [BOOKWORM, TWELVE] {
-            let allowed = through(Engine::Mpathpersist, old);
-            assert!(allowed.contains(&Operation::Register));
+    fn registrations_take_the_library_on_demand_only() {
+        for library in [BOOKWORM, TWELVE, SID] {
+            let demanded = through(Engine::Mpathpersist, library);
             for operation in [
-                Operation::Release,
-                Operation::PreemptOwn,
-                Operation::ChangeKey,
+                Operation::Register,
+                Operation::Unregister,
+                Operation::RegisterAndIgnore,
             ] {
-                assert!(!allowed.contains(&operation), "{operation} in {old:?}");
+                assert!(demanded.contains(&operation), "{operation} in {library:?}");
+                assert_eq!(decide(Engine::Auto, library, operation), Choice::Direct);
             }
+        }
+    }
+
+    #[test]
+    fn an_old_library_never_preempts_itself() {
+        for (library, may) in [(BOOKWORM, false), (TWELVE, false), (SID, true)] {
+            let allowed = through(Engine::Mpathpersist, library);
+            assert_eq!(allowed.contains(&Operation::PreemptOwn), may, "{library:?}");
         }
     }
 
@@ -320,6 +340,8 @@ mod tests {
         for operation in [
             Operation::Read,
             Operation::ReadFullStatus,
+            Operation::ChangeKey,
+            Operation::Release,
             Operation::RegisterOthers,
             Operation::RegisterAndMove,
             Operation::ReplaceLostReservation,

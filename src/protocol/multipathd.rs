@@ -10,9 +10,13 @@ use std::fmt;
 
 /// Bytes of the length in front of a text.
 pub const LENGTH: usize = size_of::<usize>();
-/// More than any reply about one map. An unknown command is answered with the
-/// list of all commands, about 4 KB.
-pub const LONGEST_REPLY: usize = 64 * 1024;
+/// More than any reply that is asked for, the configuration of a host with some
+/// ten thousand maps. An unknown command is answered with the list of all
+/// commands, about 4 KB.
+pub const LONGEST_REPLY: usize = 4 << 20;
+/// Asks for the configuration that is in use, without the devices that this
+/// host does not have.
+pub const SHOW_CONFIGURATION: &str = "show config local";
 /// dm names are shorter than this (the kernel's `DM_NAME_LEN`).
 const LONGEST_NAME: usize = 128;
 

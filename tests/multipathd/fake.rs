@@ -7,6 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
+/// The answer to what this version does not know.
+const UNKNOWN: &str = "Your command:\nis not one of these:\n";
+
 /// How it behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Manner {
@@ -38,6 +41,8 @@ pub struct Memory {
     pub key: Option<String>,
     pub armed: bool,
     pub holds: bool,
+    /// What `show config local` shows; without it, that command is unknown.
+    pub configuration: Option<String>,
     pub commands: VecDeque<String>,
 }
 
@@ -121,7 +126,15 @@ async fn attend(mut stream: UnixStream, memory: Arc<Mutex<Memory>>) {
 impl Memory {
     fn answer(&mut self, command: &str) -> String {
         self.commands.push_back(command.to_owned());
+        if command == "show config local"
+            && let Some(configuration) = &self.configuration
+        {
+            return configuration.clone();
+        }
         let words: Vec<_> = command.split(' ').collect();
+        if words[0] == "show" {
+            return UNKNOWN.into();
+        }
         assert_eq!(words[1..3], ["map", "mpatha"]);
         let flag = |set: bool| match (self.version, set) {
             (Version::Old, false) => "0",
@@ -151,7 +164,7 @@ impl Memory {
                 self.holds = words[0] == "setprhold";
                 "ok\n".into()
             }
-            _ => "Your command:\nis not one of these:\n".into(),
+            _ => UNKNOWN.into(),
         }
     }
 }

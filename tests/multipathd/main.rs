@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end at once")]
 
+mod doctor;
 mod fake;
 
 use fake::{Fake, Manner, Version};

@@ -3,6 +3,7 @@
 # boot.sh, and leaves the exit status and /results on the transfer drive.
 set -euo pipefail
 
+echo 'rig: up' >/dev/console # for boot.sh
 mount -o ro /dev/vdb /payload
 cd /payload
 # Through a pipe, since the port can be opened only once and programs reopen /dev/stderr.

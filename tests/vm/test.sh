@@ -1,7 +1,7 @@
 #!/bin/bash
 # Build reservd and its scenarios, boot the virtual machine once, run them all in it, and show their summary.
 #
-#   tests/vm/test.sh [--suite SUITE] [FILTER...]      results land in target/vm/results
+#   tests/vm/test.sh [--suite bookworm|sid] [FILTER...]      results land in target/vm/results/SUITE
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -23,5 +23,5 @@ trap 'rm -rf "$payload"' EXIT
 cp "${CARGO_TARGET_DIR:-target}"/release/{reservd,reservctl,reservd-pr-helper} "$payload/"
 cp "$scenarios" "$payload/scenarios"
 cp README.md "$payload/"
-"$here/boot.sh" --suite "$suite" --payload "$payload" --timeout 1500 --results target/vm/results \
-    --run "/rig/lab.sh && exec ./scenarios --test-threads=1 $*"
+"$here/boot.sh" --suite "$suite" --payload "$payload" --timeout 1500 --results "target/vm/results/$suite" \
+    --run "/rig/lab.sh && exec ./scenarios --test-threads=1 --show-output $*"

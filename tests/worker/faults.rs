@@ -7,10 +7,13 @@ use reservd::engine::policy::Version;
 use reservd::scsi::pr::RegisterFlags;
 use reservd::scsi::{OutAction, Outcome, PrOut, ReservationKey, ScopeType, SenseCode, Status};
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing_subscriber::fmt::MakeWriter;
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(700);
@@ -87,14 +90,14 @@ async fn the_library_gets_what_the_client_sent() {
         ..Default::default()
     };
     let preempt = PrOut::basic(OutAction::Preempt, ScopeType(6), key(0xa1), key(0xb2));
-    for command in [PrOut::register(key(0xa0), key(0xa1), flags), preempt] {
+    for command in [PrOut::register(key(0), key(0xa1), flags), preempt] {
         let until = Instant::now() + LONG;
         let outcome = worker.run(device.as_fd(), &command, until).await;
         assert!(outcome.expect("an outcome").is_good());
     }
     assert_eq!(
         std::fs::read_to_string(log).expect("a log"),
-        "0 0 0 00000000000000a000000000000000a10000000005000000\n\
+        "0 0 0 000000000000000000000000000000a10000000005000000\n\
          4 0 6 00000000000000a100000000000000b20000000000000000\n"
     );
 }
@@ -293,4 +296,60 @@ async fn a_probe_tells_the_version_and_the_code_behind_it() {
     // Not a library at all.
     missing.environment[0].1 = fake().with_file_name("missing").into();
     assert!(probe(&missing).await.is_err());
+}
+
+/// A missing `reservation_key file` shows at the first command of a guest: it
+/// gets an answer that nobody repeats, the administrator the line to add.
+#[tokio::test]
+async fn a_refused_key_is_not_to_be_retried_and_the_line_to_add_is_logged() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let outcome = run(&mut worker("1"), LONG).await.expect("an outcome");
+    let code = outcome.sense_code().expect("sense");
+    assert_eq!(code.to_string(), "05/26/00", "ILLEGAL REQUEST");
+    let text = log.text();
+    let mut errors = text.lines().filter(|line| line.contains("ERROR"));
+    let error = errors.next().expect("an entry");
+    for part in [
+        "put the line `reservation_key file` into the section `defaults` of /etc/multipath.conf",
+        "run `multipathd reconfigure`",
+        "action=REGISTER",
+        "service_action_key=0xa1",
+    ] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    assert_eq!(errors.next(), None);
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        let bytes = self.0.lock().expect("the log").clone();
+        String::from_utf8(bytes).expect("text")
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("the log").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
 }

@@ -181,3 +181,18 @@ fn a_key_that_multipathd_does_not_know_is_the_units_to_judge() {
         assert!(client.out(&command, &map).expect("a reply").is_conflict());
     }
 }
+
+#[test]
+fn a_path_that_conflicts_does_not_speak_for_the_others() {
+    let rig = rig(engines(launch("11")));
+    let (map, second) = (rig.device("lun0/host-a"), rig.device("lun0/host-a.1"));
+    let mut client = rig.client();
+    // The first path is back and not registered yet, and the library asks it.
+    assert!(client.out(&register(), &second).expect("a reply").is_good());
+    assert!(client.out(&reserve(), &map).expect("a reply").is_good());
+    let clear = PrOut::basic(OutAction::Clear, ScopeType(0), KEY, ReservationKey::ZERO);
+    assert!(client.out(&clear, &map).expect("a reply").is_good());
+    assert_eq!(rig.lun(0).keys("host-a"), [None, None]);
+    // The unit has the last word.
+    assert!(client.out(&clear, &map).expect("a reply").is_conflict());
+}

@@ -10,7 +10,7 @@
 //! | 5 | ILLEGAL_REQ | 05/26/00 | |
 //! | 6 | SENSE_UNIT_ATTENTION | 06/29/00 | not executed, send it again; the one unit attention that claims nothing about reservations |
 //! | 7 | SENSE_INVALID_OP | 05/20/00 | |
-//! | 11 | RESERV_CONFLICT | RESERVATION CONFLICT | |
+//! | 11 | RESERV_CONFLICT | RESERVATION CONFLICT | of one path; as with 1, the unit is asked again directly |
 //! | 8, 9, 10, 12 to 17, -1 and all others | aborted, file, map, multipathd, thread or transport error | 0B/08/00 | it may have been executed, on some paths |
 
 use crate::scsi::{Outcome, SenseCode};
@@ -21,8 +21,12 @@ use crate::scsi::{Outcome, SenseCode};
 pub struct Code(pub i8);
 
 impl Code {
+    /// Done.
+    pub const SUCCESS: Self = Code(0);
     /// The configured key refuses the command.
     pub const SYNTAX_ERROR: Self = Code(1);
+    /// RESERVATION CONFLICT, on the path that was asked last.
+    pub const CONFLICT: Self = Code(11);
 
     /// Reads what the library returned.
     pub fn new(returned: i32) -> Self {

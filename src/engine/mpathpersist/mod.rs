@@ -181,16 +181,20 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// True where the library sent nothing, because multipathd has another key
-    /// than the one the client says it is registered with. The unit is to judge
-    /// that: it answers with a RESERVATION CONFLICT, as clusters expect. A new
-    /// registration is another matter: there multipath.conf is wrong.
+    /// True where the library did nothing, and the unit is to judge.
+    ///
+    /// It sends nothing where multipathd has another key than the one the client
+    /// says it is registered with; the unit answers that with a RESERVATION
+    /// CONFLICT, as clusters expect. And it takes the conflict of one path for
+    /// the unit's, also of a path that is back and not registered yet; a client
+    /// would think that it was fenced. New registrations are another matter:
+    /// there multipath.conf is wrong, or the client.
     pub fn is_for_the_unit(&self, command: &PrOut) -> bool {
         let registers = matches!(
             Operation::of(command),
             Operation::Register | Operation::RegisterAndIgnore
         );
-        self.code == Code::SYNTAX_ERROR && !registers
+        matches!(self.code, Code::SYNTAX_ERROR | Code::CONFLICT) && !registers
     }
 }
 
@@ -412,12 +416,13 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// Says what the library's code leaves out.
+/// Says what the library did with a command, and what its code leaves out.
 fn report(command: &PrOut, reply: &Reply) {
     let (parameters, code) = (&command.parameters, reply.code);
+    tracing::info!(action = %command.action, code = code.0, "libmpathpersist answered");
     if reply.is_for_the_unit(command) {
-        tracing::warn!(action = %command.action, key = %parameters.key,
-            "libmpathpersist knows another key; sent directly");
+        tracing::info!(action = %command.action, key = %parameters.key,
+            "libmpathpersist knows another key, or asked a path that has none; sent directly");
     } else if code == Code::SYNTAX_ERROR {
         tracing::error!(
             action = %command.action,
@@ -427,7 +432,7 @@ fn report(command: &PrOut, reply: &Reply) {
              `defaults` of /etc/multipath.conf and run `multipathd reconfigure`; where it is there, \
              multipathd has another key for this map: `multipathd setprkey map NAME key KEY`"
         );
-    } else if !matches!(code.0, 0 | 11) {
+    } else if !matches!(code, Code::SUCCESS | Code::CONFLICT) {
         tracing::warn!(action = %command.action, code = code.0, "libmpathpersist: {}", code.meaning());
     }
 }

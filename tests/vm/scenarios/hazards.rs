@@ -70,16 +70,10 @@ fn b3_a_key_change_with_one_odd_path_converges() {
 #[test]
 fn b9_reserving_again_and_releasing_with_the_holder_path_lost() {
     let mut lab = lab();
-    let (map, paths, other) = map(&lab);
+    let (map, _, other) = map(&lab);
     lab.good(&map, &register(NONE, K1));
     lab.good(&map, &act(OutAction::Reserve, K1, NONE));
-    let holder = rows(&other).into_iter().find(|row| row.holder).unwrap();
-    let lost = if holder.initiator == lab.initiator("NEXUS_A") {
-        0
-    } else {
-        1
-    };
-    set_state(&paths[lost], "offline");
+    lab.lose_holder();
     lab.good(&map, &act(OutAction::Reserve, K1, NONE));
     assert_eq!(holder_key(&other), Some(K1.0));
     lab.good(&map, &act(OutAction::Release, K1, NONE));
@@ -178,17 +172,11 @@ fn unregistering_with_a_path_down_is_finished_when_it_returns() {
 #[test]
 fn a_second_host_with_our_key_keeps_it_when_we_release_and_leave() {
     let mut lab = lab();
-    let (map, paths, other) = map(&lab);
+    let (map, _, other) = map(&lab);
     lab.good(&map, &register(NONE, K1));
     lab.good(&map, &act(OutAction::Reserve, K1, NONE));
     witness(&["-o", "-G", "-S", "0xa1"], &other);
-    let holder = rows(&other).into_iter().find(|row| row.holder).unwrap();
-    let lost = if holder.initiator == lab.initiator("NEXUS_A") {
-        0
-    } else {
-        1
-    };
-    set_state(&paths[lost], "offline");
+    lab.lose_holder();
     // Taking over would need a PREEMPT of a key that is not ours alone.
     assert!(!lab.out(&map, &act(OutAction::Release, K1, NONE)).is_good());
     assert_eq!(keys(&other), [K1.0, K1.0, K1.0]);

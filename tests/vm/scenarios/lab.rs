@@ -1,6 +1,8 @@
 //! The devices of `/run/lab.env`, the daemon under test, and the witness.
 
 use reservd::client::Client;
+use reservd::config::Engine;
+use reservd::engine::policy::Version;
 use reservd::scsi::pr::{FullStatus, KeyList, RegisterFlags, ReservationData};
 use reservd::scsi::{
     InAction, OutAction, Outcome, PrIn, PrOut, ReservationKey, ReservationType, ScopeType,
@@ -17,6 +19,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub const SOCKET: &str = "/run/reservd/pr-helper.sock";
+const CONFIG: &str = "/run/reservd.toml";
+const LOG: &str = "/results/reservd.log";
 pub const DEADLINE: Duration = Duration::from_secs(6);
 pub const K1: ReservationKey = ReservationKey(0xa1);
 pub const K2: ReservationKey = ReservationKey(0xa2);
@@ -28,7 +32,8 @@ pub const WERO: ReservationType = ReservationType::WriteExclusiveRegistrantsOnly
 pub struct Lab {
     env: HashMap<String, String>,
     client: Client,
-    _daemon: Child,
+    daemon: Child,
+    engine: Engine,
 }
 
 /// A registration as sg_persist shows it.
@@ -60,11 +65,11 @@ impl Lab {
             check_ours(&env[name]);
         }
         fs::create_dir_all("/results").unwrap();
-        let config = format!("[commands]\ndeadline-ms = {}\n", DEADLINE.as_millis());
-        fs::write("/run/reservd.toml", config).unwrap();
-        let log = File::create("/results/reservd.log").unwrap();
+        let engine = Engine::default();
+        configure(engine);
+        let log = File::create(LOG).unwrap();
         let daemon = Command::new("/payload/reservd")
-            .args(["--config", "/run/reservd.toml", "-v"])
+            .args(["--config", CONFIG, "-v"])
             .stderr(log)
             .stdin(Stdio::null())
             .spawn()
@@ -75,8 +80,34 @@ impl Lab {
         Lab {
             env,
             client,
-            _daemon: daemon,
+            daemon,
+            engine,
         }
+    }
+
+    /// Has the daemon read its configuration again, with this engine in it.
+    pub fn use_engine(&mut self, engine: Engine) {
+        if self.engine == engine {
+            return;
+        }
+        configure(engine);
+        let before = logged("configuration reloaded");
+        run("kill", &["-HUP", &self.daemon.id().to_string()]);
+        await_some("the configuration is reloaded", || {
+            (logged("configuration reloaded") > before).then_some(())
+        });
+        self.engine = engine;
+    }
+
+    /// Processes of the daemon in which libmpathpersist is loaded now.
+    pub fn workers(&self) -> usize {
+        let children = format!("/proc/{0}/task/{0}/children", self.daemon.id());
+        let children = fs::read_to_string(children).unwrap();
+        let has_library = |process: &&str| {
+            fs::read_to_string(format!("/proc/{process}/maps"))
+                .is_ok_and(|maps| maps.contains("/libmpathpersist.so"))
+        };
+        children.split_whitespace().filter(has_library).count()
     }
 
     /// The value of a name in lab.env.
@@ -89,7 +120,9 @@ impl Lab {
         [self.env("PATH_A").to_owned(), self.env("PATH_B").to_owned()]
     }
 
-    fn reset(&mut self) {
+    /// No registrations, and all paths up.
+    pub fn reset(&mut self) {
+        self.use_engine(Engine::default());
         for tpg in ["TPG_A", "TPG_B", "TPG_PLAIN"] {
             fs::write(format!("{}/transport_status", self.env(tpg)), "online").unwrap();
         }
@@ -182,10 +215,50 @@ impl Lab {
         witness(&["-o", "-R", "-K", "0xb1", "-T", "5"], host);
     }
 
+    /// Takes the path down that holds the reservation.
+    pub fn lose_holder(&self) {
+        let rows = rows(self.env("HOST_B"));
+        let holder = rows.into_iter().find(|row| row.holder).unwrap();
+        let by_a = holder.initiator == self.initiator("NEXUS_A");
+        set_state(&self.paths()[usize::from(!by_a)], "offline");
+    }
+
     /// The initiator name of a nexus as sg_persist prints it.
     pub fn initiator(&self, name: &str) -> String {
         format!("0x{}", self.env(name).trim_start_matches("naa."))
     }
+}
+
+fn configure(engine: Engine) {
+    let config = format!(
+        "[commands]\ndeadline-ms = {}\n[defaults]\nengine = \"{engine}\"\n",
+        DEADLINE.as_millis()
+    );
+    fs::write(CONFIG, config).unwrap();
+}
+
+/// How many lines of the daemon's log so far contain this text.
+pub fn logged(text: &str) -> usize {
+    let log = fs::read_to_string(LOG).unwrap();
+    log.lines().filter(|line| line.contains(text)).count()
+}
+
+/// What `reservctl doctor` finds on this host.
+pub fn doctor() -> serde_json::Value {
+    let output = run(
+        "/payload/reservctl",
+        &["doctor", "--config", CONFIG, "--json"],
+    );
+    serde_json::from_str(&output).unwrap()
+}
+
+/// The version of libmpathpersist in this machine.
+pub fn library() -> Version {
+    let found = doctor();
+    let text = found["library"]["treated_as"].as_str().expect("a library");
+    let mut numbers = text.split('.').map(|number| number.parse().unwrap());
+    let mut next = || numbers.next().unwrap();
+    Version(next(), next(), next())
 }
 
 /// One command straight to a disk; its status.
