@@ -1,5 +1,6 @@
 //! The devices of `/run/lab.env`, the daemon under test, and the witness.
 
+use nix::unistd::Pid;
 use reservd::client::Client;
 use reservd::config::Engine;
 use reservd::engine::policy::Version;
@@ -33,7 +34,8 @@ pub struct Lab {
     env: HashMap<String, String>,
     client: Client,
     daemon: Child,
-    engine: Engine,
+    /// What `[defaults]` of its configuration says.
+    defaults: String,
 }
 
 /// A registration as sg_persist shows it.
@@ -65,38 +67,106 @@ impl Lab {
             check_ours(&env[name]);
         }
         fs::create_dir_all("/results").unwrap();
-        let engine = Engine::default();
-        configure(engine);
-        let log = File::create(LOG).unwrap();
-        let daemon = Command::new("/payload/reservd")
-            .args(["--config", CONFIG, "-v"])
-            .stderr(log)
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the daemon is in the payload");
-        let client = await_some("the daemon's socket", || {
-            Client::connect(Path::new(SOCKET)).ok()
-        });
+        File::create(LOG).unwrap();
+        let defaults = with_engine(Engine::default());
+        let (daemon, client) = launch(&defaults);
         Lab {
             env,
             client,
             daemon,
-            engine,
+            defaults,
         }
     }
 
     /// Has the daemon read its configuration again, with this engine in it.
     pub fn use_engine(&mut self, engine: Engine) {
-        if self.engine == engine {
+        self.use_defaults(&with_engine(engine));
+    }
+
+    /// Has the daemon read its configuration again, with this in `[defaults]`.
+    pub fn use_defaults(&mut self, defaults: &str) {
+        if self.defaults == defaults {
             return;
         }
-        configure(engine);
+        configure(defaults);
         let before = logged("configuration reloaded");
-        run("kill", &["-HUP", &self.daemon.id().to_string()]);
+        self.signal("HUP");
         await_some("the configuration is reloaded", || {
             (logged("configuration reloaded") > before).then_some(())
         });
-        self.engine = engine;
+        defaults.clone_into(&mut self.defaults);
+    }
+
+    /// Sends the daemon a signal.
+    pub fn signal(&self, name: &str) {
+        let signal = format!("SIG{name}").parse().unwrap();
+        let daemon = Pid::from_raw(self.daemon.id() as i32);
+        nix::sys::signal::kill(daemon, Some(signal)).unwrap();
+    }
+
+    /// Ends the daemon by a signal, and waits for that.
+    pub fn end(&mut self, signal: &str) {
+        self.signal(signal);
+        self.daemon.wait().unwrap();
+    }
+
+    /// Starts the daemon that has ended, with this in `[defaults]`; returns when
+    /// it serves.
+    pub fn start_with(&mut self, defaults: &str) {
+        (self.daemon, self.client) = launch(defaults);
+        defaults.clone_into(&mut self.defaults);
+    }
+
+    /// Another connection to the daemon.
+    pub fn connect(&self) -> Client {
+        Client::connect(Path::new(SOCKET)).unwrap()
+    }
+
+    /// Brings the daemon and what is known of the disks back to what a test
+    /// starts with, whatever became of the one before.
+    fn recover(&mut self) {
+        let usual = with_engine(Engine::default());
+        if self.daemon.try_wait().unwrap().is_some() {
+            self.start_with(&usual);
+        }
+        self.signal("CONT");
+        if self.defaults.contains("multipathd") {
+            self.end("TERM");
+            self.start_with(&usual);
+        }
+        self.use_defaults(&usual);
+        self.name_disks();
+    }
+
+    /// Disks that came back may have other names.
+    pub fn name_disks(&mut self) {
+        for (disk, hba) in [("PATH_A", "A"), ("PATH_B", "B"), ("HOST_B", "HOST_B")] {
+            self.name_disk(disk, hba);
+        }
+    }
+
+    /// Waits until an HBA has its disk, and names it.
+    pub fn name_disk(&mut self, disk: &str, hba: &str) {
+        let disks = format!("/sys/bus/scsi/devices/{}/block", self.address(hba));
+        let name = await_some("the disk is there", || {
+            let entry = fs::read_dir(&disks).ok()?.next()?.ok()?;
+            entry.file_name().into_string().ok()
+        });
+        self.env.insert(disk.to_owned(), format!("/dev/{name}"));
+    }
+
+    /// Knows another HBA, with names as in lab.env.
+    pub fn add_hba(&mut self, suffix: &str, tpg: &str, nexus: &str) {
+        self.env.insert(format!("TPG_{suffix}"), tpg.to_owned());
+        self.env.insert(format!("NEXUS_{suffix}"), nexus.to_owned());
+    }
+
+    /// host:channel:target:lun of an HBA's disk.
+    pub fn address(&self, hba: &str) -> String {
+        let tpg = self.env(&format!("TPG_{hba}"));
+        let address = fs::read_to_string(format!("{tpg}/address")).unwrap();
+        // The target number is that of the portal group.
+        format!("{}:1:0", address.trim().rsplit_once(':').unwrap().0)
     }
 
     /// Processes of the daemon in which libmpathpersist is loaded now.
@@ -122,7 +192,7 @@ impl Lab {
 
     /// No registrations, and all paths up.
     pub fn reset(&mut self) {
-        self.use_engine(Engine::default());
+        self.recover();
         for tpg in ["TPG_A", "TPG_B", "TPG_PLAIN"] {
             fs::write(format!("{}/transport_status", self.env(tpg)), "online").unwrap();
         }
@@ -229,12 +299,34 @@ impl Lab {
     }
 }
 
-fn configure(engine: Engine) {
-    let config = format!(
-        "[commands]\ndeadline-ms = {}\n[defaults]\nengine = \"{engine}\"\n",
-        DEADLINE.as_millis()
-    );
+fn with_engine(engine: Engine) -> String {
+    format!("engine = \"{engine}\"\n")
+}
+
+fn configure(defaults: &str) {
+    let deadline = DEADLINE.as_millis();
+    let config = format!("[commands]\ndeadline-ms = {deadline}\n[defaults]\n{defaults}");
     fs::write(CONFIG, config).unwrap();
+}
+
+fn launch(defaults: &str) -> (Child, Client) {
+    configure(defaults);
+    // A socket that a killed daemon has left behind refuses connections.
+    let log = OpenOptions::new().append(true).open(LOG).unwrap();
+    let daemon = Command::new("/payload/reservd")
+        .args(["--config", CONFIG, "-v"])
+        .stderr(log)
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("the daemon is in the payload");
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        match Client::connect(Path::new(SOCKET)) {
+            Ok(client) => return (daemon, client),
+            Err(error) => assert!(Instant::now() < end, "the daemon's socket: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(3));
+    }
 }
 
 /// How many lines of the daemon's log so far contain this text.
@@ -261,6 +353,15 @@ pub fn library() -> Version {
     Version(next(), next(), next())
 }
 
+/// The lines of the daemon's log that contain this text, from a position on; and
+/// the position after them.
+pub fn log_since(position: usize, text: &str) -> (Vec<String>, usize) {
+    let log = fs::read_to_string(LOG).unwrap();
+    let new = log.get(position..).unwrap_or_default();
+    let lines = new.lines().filter(|line| line.contains(text));
+    (lines.map(str::to_owned).collect(), log.len())
+}
+
 /// One command straight to a disk; its status.
 fn sg_io(disk: &File, cdb: &[u8], data: Data<'_>) -> u8 {
     let report = sg::execute(disk.as_fd(), cdb, data, Duration::from_secs(10)).unwrap();
@@ -269,7 +370,7 @@ fn sg_io(disk: &File, cdb: &[u8], data: Data<'_>) -> u8 {
 }
 
 /// A PERSISTENT RESERVE OUT straight to a disk, again after unit attentions.
-fn straight(disk: &File, command: &PrOut) {
+pub fn straight(disk: &File, command: &PrOut) {
     let (cdb, list) = command.encode();
     while sg_io(disk, cdb.as_device_bytes(), Data::Out(&list)) != 0 {}
 }

@@ -15,5 +15,6 @@ mod lab;
 mod lifecycle;
 mod multipathd;
 mod outage;
+mod paths;
 mod readme;
 mod watch;

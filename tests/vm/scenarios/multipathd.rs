@@ -13,11 +13,11 @@ fn multipathd(command: &str) -> String {
     run("multipathd", &[command, "map", MAP]).trim().to_owned()
 }
 
-fn is_armed() -> bool {
+pub fn is_armed() -> bool {
     matches!(multipathd("getprstatus").as_str(), "1" | "set")
 }
 
-fn await_armed(armed: bool) {
+pub fn await_armed(armed: bool) {
     await_some("multipathd is told", || (is_armed() == armed).then_some(()));
 }
 
@@ -150,6 +150,22 @@ fn services(verb: &str) {
         "systemctl",
         &[verb, "multipathd.service", "multipathd.socket"],
     );
+}
+
+/// multipathd does not run for as long as this lives.
+pub struct WithoutMultipathd;
+
+impl WithoutMultipathd {
+    pub fn new() -> Self {
+        services("stop");
+        WithoutMultipathd
+    }
+}
+
+impl Drop for WithoutMultipathd {
+    fn drop(&mut self) {
+        run("systemctl", &["start", "multipathd.service"]);
+    }
 }
 
 #[test]
