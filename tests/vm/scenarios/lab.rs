@@ -6,7 +6,7 @@ use reservd::config::Engine;
 use reservd::engine::policy::Version;
 use reservd::scsi::pr::{FullStatus, KeyList, RegisterFlags, ReservationData};
 use reservd::scsi::{
-    InAction, OutAction, Outcome, PrIn, PrOut, ReservationKey, ReservationType, ScopeType,
+    Cdb, InAction, OutAction, Outcome, PrIn, PrOut, ReservationKey, ReservationType, ScopeType,
     SenseCode,
 };
 use reservd::sys::sg::{self, Data};
@@ -117,9 +117,11 @@ impl Lab {
         defaults.clone_into(&mut self.defaults);
     }
 
-    /// Another connection to the daemon.
-    pub fn connect(&self) -> Client {
-        Client::connect(Path::new(SOCKET)).unwrap()
+    /// As `start_with`, but does not wait for the daemon: it may be ended at
+    /// once.
+    pub fn spawn_with(&mut self, defaults: &str) {
+        self.daemon = spawn(defaults);
+        defaults.clone_into(&mut self.defaults);
     }
 
     /// Brings the daemon and what is known of the disks back to what a test
@@ -310,23 +312,27 @@ fn configure(defaults: &str) {
 }
 
 fn launch(defaults: &str) -> (Child, Client) {
-    configure(defaults);
-    // A socket that a killed daemon has left behind refuses connections.
-    let log = OpenOptions::new().append(true).open(LOG).unwrap();
-    let daemon = Command::new("/payload/reservd")
-        .args(["--config", CONFIG, "-v"])
-        .stderr(log)
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("the daemon is in the payload");
+    let daemon = spawn(defaults);
     let end = Instant::now() + Duration::from_secs(30);
     loop {
+        // A socket that a killed daemon has left behind refuses connections.
         match Client::connect(Path::new(SOCKET)) {
             Ok(client) => return (daemon, client),
             Err(error) => assert!(Instant::now() < end, "the daemon's socket: {error}"),
         }
         std::thread::sleep(Duration::from_millis(3));
     }
+}
+
+fn spawn(defaults: &str) -> Child {
+    configure(defaults);
+    let log = OpenOptions::new().append(true).open(LOG).unwrap();
+    Command::new("/payload/reservd")
+        .args(["--config", CONFIG, "-v"])
+        .stderr(log)
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("the daemon is in the payload")
 }
 
 /// How many lines of the daemon's log so far contain this text.
@@ -373,6 +379,14 @@ fn sg_io(disk: &File, cdb: &[u8], data: Data<'_>) -> u8 {
 pub fn straight(disk: &File, command: &PrOut) {
     let (cdb, list) = command.encode();
     while sg_io(disk, cdb.as_device_bytes(), Data::Out(&list)) != 0 {}
+}
+
+/// All registrations, by READ FULL STATUS straight through this disk.
+pub fn registrations(disk: &File) -> FullStatus {
+    let cdb = Cdb::pr_in(InAction::ReadFullStatus, 8192);
+    let mut buffer = vec![0; 8192];
+    while sg_io(disk, cdb.as_device_bytes(), Data::In(&mut buffer)) != 0 {}
+    FullStatus::parse(&buffer).unwrap()
 }
 
 pub fn register(from: ReservationKey, to: ReservationKey) -> PrOut {

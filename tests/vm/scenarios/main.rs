@@ -9,8 +9,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may end at once")]
 
 mod engines;
+mod fences;
 mod guest;
 mod hazards;
+mod kills;
 mod lab;
 mod lifecycle;
 mod multipathd;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// From usable to registered.
 const SOON: Duration = Duration::from_secs(2);
 /// multipathd's checker has looked at all paths.
-const CHECKED: Duration = Duration::from_millis(2500);
+pub const CHECKED: Duration = Duration::from_millis(2500);
 
 /// Which path of the map: the suffix of its names in lab.env.
 const BOTH: [&str; 2] = ["A", "B"];
