@@ -138,6 +138,7 @@ impl Lun {
             guard: Guard::new(terms, watch),
             look_at: None,
             said: None,
+            claimed_at: None,
             notebook: Notebook::new(keeper, &wwid, record),
         };
         tokio::spawn(actor.run(orders, lates));
@@ -280,6 +281,8 @@ pub(super) struct Actor {
     pub(super) look_at: Option<Instant>,
     /// The last verdict that was said.
     pub(super) said: Option<Verdict>,
+    /// PRGENERATION when the configured key was last not found on our paths.
+    pub(super) claimed_at: Option<u32>,
     /// What outlives us.
     pub(super) notebook: Notebook,
 }

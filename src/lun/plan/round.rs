@@ -107,6 +107,28 @@ impl Round {
         }
     }
 
+    /// The paths that can be used, but lack the registration for certain, as the
+    /// last reading shows; none where another is not known to have it.
+    pub fn without_key(&self, state: &LunState) -> Vec<PathId> {
+        let (Some(status), Some(Registration { key, .. })) = (&self.last, state.registration())
+        else {
+            return Vec::new();
+        };
+        let row = |path: &PathId| status.row(state.nexus(path)?);
+        let has = |path: &&PathId| row(path).is_some_and(|row| row.key == key);
+        // A row that is nobody's may be that of a path we do not know well.
+        let mut rows = status.descriptors.iter();
+        let unclaimed = rows.any(|row| row.key == key && state.path_of(&row.nexus).is_none());
+        if self.verdict != Verdict::Stands || !self.usable.iter().any(|path| has(&path)) {
+            return Vec::new();
+        }
+        let lacks = |path: &&PathId| match state.nexus(path) {
+            Some(_) => !has(path),
+            None => !unclaimed,
+        };
+        self.usable.iter().filter(lacks).cloned().collect()
+    }
+
     /// Takes the end of the last command in and says what is next.
     pub fn next(&mut self, state: &mut LunState, answer: Answer) -> Step {
         match (self.stage.clone(), answer) {

@@ -89,6 +89,8 @@ const USED_KEYS: usize = 8;
 pub struct LunState {
     registration: Option<Registration>,
     ended: Option<(ReservationKey, Loss)>,
+    /// It was not a client of ours that made the registration.
+    claimed: bool,
     /// A registration of another boot: nothing is done for it, but where it was
     /// taken away no path of ours is to keep it.
     former: Option<Registration>,
@@ -120,6 +122,12 @@ impl LunState {
     /// The registration our client last made, if it stands.
     pub fn registration(&self) -> Option<Registration> {
         self.registration
+    }
+
+    /// True where neither a client of ours nor a loss has had a word yet.
+    pub fn is_untouched(&self) -> bool {
+        let nothing = self.registration.is_none() && self.former.is_none();
+        nothing && self.ended.is_none() && self.pending.is_none() && self.used.is_empty()
     }
 
     /// The registration of another boot, until it was looked at.
@@ -179,6 +187,7 @@ impl LunState {
         self.former = None;
         self.odd.clear();
         self.give_up();
+        self.claimed = false;
         self.used.remove(&to);
         self.registration = (!to.is_zero()).then_some(Registration {
             key: to,
@@ -210,12 +219,13 @@ impl LunState {
         self.carried.retain(|_, key| *key == to);
     }
 
-    /// The administrator's key is found on a path of ours: it counts as if our
-    /// client had just registered it there.
-    pub fn adopted(&mut self, registration: Registration, on: &PathId) {
+    /// The administrator's key is found on these paths of ours: it is looked after
+    /// as if a client had registered it. Somebody else on this host had, so that
+    /// it is not ours to take back after a loss.
+    pub fn claimed(&mut self, registration: Registration, on: &[PathId]) {
         let Registration { key, flags } = registration;
-        let on = [on.clone()];
-        self.registered(key, flags, &on, &on);
+        self.registered(key, flags, on, on);
+        self.claimed = true;
     }
 
     /// Somebody else removed our registration; it stays removed. Paths that may
@@ -230,6 +240,9 @@ impl LunState {
         self.used.insert(key);
         self.ended = Some((key, loss));
         let carried = std::mem::take(&mut self.carried);
+        if self.claimed {
+            self.used.remove(&key);
+        }
         if kept(Check::TakeBackAfterLoss) {
             for path in carried.keys().chain(present) {
                 for key in self.used.clone() {
