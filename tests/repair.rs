@@ -8,10 +8,10 @@ use reservd::device::identity::Wwid;
 use reservd::device::sim::{Fault, SimLun, SimPath};
 use reservd::device::{Nexus, Transfer};
 use reservd::journal::{Boot, Journal, Keeper, Loaded};
-use reservd::lun::actor::{Lun, Means, Write};
 use reservd::lun::notice::Notice;
 use reservd::lun::route::{Route, Source};
 use reservd::lun::state::record::Record;
+use reservd::lun::unit::{Lun, Means, Write};
 use reservd::scsi::pr::RegisterFlags;
 use reservd::scsi::{OutAction, PrOut, ReservationKey, ReservationType, SenseCode};
 use reservd::simulation::path_id;
@@ -179,6 +179,36 @@ async fn what_is_only_to_be_observed_is_left_as_it_is() {
     lab.returns(1);
     a_while().await;
     assert_eq!(lab.keys(), [Some(K1), None]);
+}
+
+/// A registration without APTPL would switch it off for every host.
+#[tokio::test]
+async fn it_is_registered_as_the_client_did() {
+    let mut lab = Lab::new("");
+    lab.start(None).await;
+    lab.nexuses[1].set_fault(Fault::Down);
+    let mut command = register(NONE, K1);
+    command.parameters.flags.aptpl = true;
+    command.parameters.flags.all_tg_pt = true;
+    lab.good(&command).await;
+    lab.returns(1);
+    eventually("registered", || lab.keys() == [Some(K1); 2]).await;
+    let log = lab.nexuses[1].log();
+    let sent = log.iter().rfind(|line| line.cdb[0] == 0x5f).unwrap();
+    assert_eq!(sent.data[20], 0x05, "ALL_TG_PT and APTPL");
+    assert!(lab.unit.aptpl());
+}
+
+#[tokio::test]
+async fn a_foreign_key_on_a_path_that_returns_stays() {
+    const FOREIGN: ReservationKey = ReservationKey(0xf0);
+    let mut lab = Lab::new("");
+    lab.start(None).await;
+    lab.good(&register(NONE, K1)).await;
+    straight(&lab.nexuses[1], &register(K1, FOREIGN));
+    lab.returns(1);
+    a_while().await;
+    assert_eq!(lab.keys(), [Some(K1), Some(FOREIGN)]);
 }
 
 /// No client asks for anything, and no path changes.

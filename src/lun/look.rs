@@ -1,10 +1,11 @@
 //! Looking at a unit: whether our registration stands, and which paths lack it.
 
-use super::actor::{Actor, lock};
+use super::actor::Actor;
 use super::plan::round::{Answer, Round, Step};
 use super::plan::verdict::Verdict;
 use super::route::Source;
 use super::state::{PathId, Registration};
+use super::unit::lock;
 use crate::config::{KeySource, PathRepair};
 use crate::engine::Path;
 use crate::scsi::ReservationKey;
@@ -117,6 +118,11 @@ impl Actor {
             let step = round.next(&mut self.state, answer);
             answer = match &step {
                 Step::End(verdict) => {
+                    for (path, key) in round.left() {
+                        let key = key.map(tracing::field::display);
+                        tracing::warn!(wwid = %self.wwid, %path, key, state = "conflict",
+                            "path has a key already that we did not put there: left as it is");
+                    }
                     if self.settings.borrow().strict {
                         keep_out(source, round.without_key(&self.state)).await;
                     }

@@ -1,10 +1,10 @@
 //! Every logical unit in use, found by the descriptor a client sends.
 
-use super::actor::{Lun, Means};
 use super::guard::Terms;
 use super::route::{FixedPaths, Route, Source};
 use super::state::PathId;
 use super::state::record::Record;
+use super::unit::{Lun, Means};
 use crate::config::{self, Config, Coordination, KeySource};
 use crate::device::Nexus;
 use crate::device::identity::{DeviceNumber, Identity, Kind, Refusal, SysFs, Wwid};

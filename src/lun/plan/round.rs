@@ -87,6 +87,8 @@ pub struct Round {
     /// Steps of the generation since the last reading that are ours.
     own_steps: u32,
     last: Option<FullStatus>,
+    /// Paths that were left as they are, with the key they have, if that is known.
+    left: Vec<(PathId, Option<ReservationKey>)>,
     debts: VecDeque<(PathId, ReservationKey)>,
 }
 
@@ -103,8 +105,15 @@ impl Round {
             old: Vec::new(),
             own_steps: 0,
             last: None,
+            left: Vec::new(),
             debts: VecDeque::new(),
         }
+    }
+
+    /// The paths that this round found with a key that is not the registration's
+    /// and left alone; the key, where the last reading shows it.
+    pub fn left(&self) -> &[(PathId, Option<ReservationKey>)] {
+        &self.left
     }
 
     /// The paths that can be used, but lack the registration for certain, as the
@@ -284,7 +293,10 @@ impl Round {
             Some(foreign) if !kept(Check::FromNothing) => {
                 return self.register(state, path, foreign);
             }
-            _ => state.leave(&path),
+            key => {
+                state.leave(&path);
+                self.left.push((path, key));
+            }
         }
         self.register_next(state)
     }
