@@ -5,8 +5,8 @@
 //! else is answered with sense.
 
 use crate::device::identity::Refusal;
-use crate::lun::actor::Write;
 use crate::lun::registry::Registry;
+use crate::lun::unit::Write;
 use crate::protocol::codec::{Decoder, Request, Violation, encode_reply, greeting};
 use crate::scsi::cdb::Direction;
 use crate::scsi::{Cdb, Command, Outcome, SenseCode};

@@ -1,247 +1,29 @@
-//! One logical unit: its queue of writes and its side road for reads.
+//! The one owner of a unit's state: writes one after another, and what is to be
+//! done in between.
 
-use super::guard::{Guard, Terms, Then, Watch};
+use super::guard::{Guard, Then};
 use super::look::OWN_PATIENCE;
 use super::notebook::Notebook;
-use super::notice::{Notice, Notices};
 use super::plan::verdict::Verdict;
 use super::route::{Route, Source};
 use super::state::LunState;
-use super::state::record::Record;
+use super::unit::{Means, Order, Shared};
 use crate::config::{self, Engine};
 use crate::device::TransportError;
 use crate::device::identity::Wwid;
 use crate::engine::direct::Direct;
-use crate::engine::mpathpersist::{Engines, Worker};
+use crate::engine::mpathpersist::Worker;
 use crate::engine::policy::Choice;
-use crate::engine::{Gates, Late, Path, read};
-use crate::journal::Keeper;
-use crate::scsi::{Cdb, OutAction, Outcome, PrIn, PrOut, ReservationKey, SenseCode};
-use std::collections::HashMap;
+use crate::engine::{Late, Path};
+use crate::scsi::{OutAction, Outcome, PrOut, ReservationKey, SenseCode};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
-
-/// Writes waiting for one unit. Clients have one command each in flight, so
-/// only a crowd of them fills it; the rest waits outside, within its deadline.
-const INBOX: usize = 64;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 /// How long libmpathpersist waits for direct commands of before.
 const QUIET_PATIENCE: Duration = Duration::from_millis(500);
-
-/// A PERSISTENT RESERVE OUT on its way.
-#[derive(Debug, Clone)]
-pub struct Write {
-    /// Parsed.
-    pub command: PrOut,
-    /// As the client sent it.
-    pub cdb: Cdb,
-    /// As the client sent it.
-    pub parameters: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Order {
-    write: Write,
-    route: Route,
-    until: Instant,
-    reply: oneshot::Sender<Outcome>,
-}
-
-/// What a unit is served with.
-#[derive(Debug)]
-pub struct Means {
-    /// The engines of this host.
-    pub engines: Arc<Engines>,
-    /// When multipathd is told what; without, it is left alone.
-    pub terms: Option<Terms>,
-    /// What the configuration says of the unit.
-    pub settings: watch::Receiver<config::Unit>,
-    /// The journal; without, a restart forgets.
-    pub keeper: Option<Arc<Keeper>>,
-    /// What the journal has of the unit.
-    pub record: Record,
-    /// Written since the host was started.
-    pub same_boot: bool,
-}
-
-/// A logical unit, for those who send it commands.
-#[derive(Debug)]
-pub struct Lun {
-    wwid: Wwid,
-    inbox: mpsc::Sender<Order>,
-    shared: Arc<Shared>,
-}
-
-/// What the actor and the readers have in common.
-#[derive(Debug)]
-pub(super) struct Shared {
-    gates: Gates,
-    late: mpsc::UnboundedSender<Late>,
-    paths: Mutex<HashMap<String, Arc<[Path]>>>,
-    preferred: AtomicUsize,
-    pub(super) watch: Arc<Watch>,
-    pub(super) notices: Mutex<Notices>,
-    noticed: Notify,
-}
-
-impl Shared {
-    fn cached(&self, source: &Source) -> Option<Arc<[Path]>> {
-        let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
-        paths.get(&source.key()).cloned()
-    }
-
-    /// Looks at the paths anew. Only sysfs is read, which does not wait for
-    /// devices.
-    pub(super) fn refresh(&self, source: &Source) -> Arc<[Path]> {
-        let found = source.paths(&self.gates, &self.late);
-        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
-        paths.insert(source.key(), Arc::clone(&found));
-        found
-    }
-}
-
-impl Lun {
-    /// Starts the actor of a unit; it ends when this is dropped. Must be called
-    /// on a tokio runtime.
-    pub fn start(wwid: Wwid, means: Means) -> Self {
-        let Means {
-            engines,
-            terms,
-            settings,
-            keeper,
-            record,
-            same_boot,
-        } = means;
-        let (inbox, orders) = mpsc::channel(INBOX);
-        let (late, lates) = mpsc::unbounded_channel();
-        let watch = Arc::new(Watch::default());
-        let shared = Arc::new(Shared {
-            gates: Gates::default(),
-            late,
-            paths: Mutex::default(),
-            preferred: AtomicUsize::new(0),
-            watch: Arc::clone(&watch),
-            notices: Mutex::default(),
-            noticed: Notify::new(),
-        });
-        let actor = Actor {
-            wwid: wwid.clone(),
-            shared: Arc::clone(&shared),
-            state: record.state(same_boot),
-            source: None,
-            worker: Worker::new(engines),
-            settings,
-            guard: Guard::new(terms, watch),
-            look_at: None,
-            said: None,
-            notebook: Notebook::new(keeper, &wwid, record),
-        };
-        tokio::spawn(actor.run(orders, lates));
-        Lun {
-            wwid,
-            inbox,
-            shared,
-        }
-    }
-
-    /// The unit's name.
-    pub fn wwid(&self) -> &Wwid {
-        &self.wwid
-    }
-
-    /// Something happened to the unit's paths, which may be found elsewhere now.
-    pub fn notice(&self, notice: &Notice, source: Option<Source>) {
-        let guarded = self.is_guarded();
-        lock(&self.shared.notices).add(notice, source, guarded);
-        self.shared.noticed.notify_one();
-    }
-
-    /// True while multipathd is known to register this unit's returning paths.
-    pub fn is_guarded(&self) -> bool {
-        self.shared.watch.is_confirmed()
-    }
-
-    /// Runs a PERSISTENT RESERVE IN. Answers by `until`, which every path keeps.
-    pub async fn read(&self, route: &Route, command: PrIn, until: Instant) -> Outcome {
-        match route {
-            Route::Single(id, nexus) => {
-                let path = self.single(id, nexus);
-                path.read(command, until)
-                    .await
-                    .unwrap_or_else(TransportError::answer)
-            }
-            Route::Multipath(source, _) => self.read_map(source, command, until).await,
-        }
-    }
-
-    /// Runs a PERSISTENT RESERVE OUT in its turn. Answers by `until`; a command
-    /// that takes longer runs to its end all the same.
-    pub async fn write(&self, route: Route, write: Write, until: Instant) -> Outcome {
-        let (reply, answer) = oneshot::channel();
-        let order = Order {
-            write,
-            route,
-            until,
-            reply,
-        };
-        match timeout_at(until, self.inbox.send(order)).await {
-            Ok(Ok(())) => {}
-            // The actor lives as long as its inbox.
-            Ok(Err(_)) => return Outcome::check(SenseCode::IO_PROCESS_TERMINATED),
-            Err(_) => return Outcome::check(SenseCode::TIMEOUT_BEFORE_PROCESSING),
-        }
-        match timeout_at(until, answer).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Outcome::check(SenseCode::IO_PROCESS_TERMINATED),
-            Err(_) => Outcome::check(SenseCode::TIMEOUT_DURING_PROCESSING),
-        }
-    }
-
-    fn single(&self, id: &super::state::PathId, nexus: &Arc<dyn crate::device::Nexus>) -> Path {
-        Path::new(
-            id.clone(),
-            Arc::clone(nexus),
-            &self.shared.gates,
-            self.shared.late.clone(),
-        )
-    }
-
-    async fn read_map(&self, source: &Source, command: PrIn, until: Instant) -> Outcome {
-        let cached = self.shared.cached(source);
-        let fresh = cached.is_none();
-        let mut paths = cached.unwrap_or_else(|| self.shared.refresh(source));
-        let start = self.shared.preferred.load(Ordering::Relaxed);
-        let mut answer = read::read(&paths, start, command, until).await;
-        if answer.by.is_none() && !fresh {
-            paths = self.shared.refresh(source);
-            answer = read::read(&paths, 0, command, until).await;
-        }
-        if let Some(by) = answer.by {
-            self.shared.preferred.store(by, Ordering::Relaxed);
-            self.shared.watch.saw(command.action, &answer.outcome);
-            let event = answer.outcome.sense_code();
-            if event.is_some_and(SenseCode::is_reservation_event) {
-                // The client hears of it now; its other paths need not say so too.
-                tokio::spawn(async move {
-                    for (index, path) in paths.iter().enumerate() {
-                        if index != by {
-                            path.drain().await;
-                        }
-                    }
-                });
-            }
-        }
-        answer.outcome
-    }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 async fn at(time: Option<Instant>) {
     match time {
@@ -280,12 +62,40 @@ pub(super) struct Actor {
     pub(super) look_at: Option<Instant>,
     /// The last verdict that was said.
     pub(super) said: Option<Verdict>,
+    /// PRGENERATION when the configured key was last not found on our paths.
+    pub(super) claimed_at: Option<u32>,
     /// What outlives us.
     pub(super) notebook: Notebook,
 }
 
 impl Actor {
-    async fn run(
+    /// With what the journal has of the unit.
+    pub(super) fn new(wwid: Wwid, shared: Arc<Shared>, means: Means) -> Self {
+        let Means {
+            engines,
+            terms,
+            settings,
+            keeper,
+            record,
+            same_boot,
+        } = means;
+        Actor {
+            state: record.state(same_boot),
+            source: None,
+            worker: Worker::new(engines),
+            settings,
+            guard: Guard::new(terms, Arc::clone(&shared.watch)),
+            look_at: None,
+            said: None,
+            claimed_at: None,
+            notebook: Notebook::new(keeper, &wwid, record),
+            wwid,
+            shared,
+        }
+    }
+
+    /// Works until the unit is no longer used.
+    pub(super) async fn run(
         mut self,
         mut orders: mpsc::Receiver<Order>,
         mut lates: mpsc::UnboundedReceiver<Late>,

@@ -11,8 +11,9 @@ use crate::watch::event::{Change, Hint, PathName};
 use crate::watch::walk;
 
 impl Registry {
-    /// Passes on what was heard to the units in use. Others are nobody's
-    /// concern: nothing of ours is registered there.
+    /// Passes on what was heard to the units in use, and to those with a key in
+    /// the configuration. Others are nobody's concern: nothing of ours is
+    /// registered there.
     pub fn heard(&self, batch: &Batch) {
         if batch.overflow {
             return self.walk();
@@ -21,6 +22,9 @@ impl Registry {
             let Some(unit) = walk::unit_of(&self.sysfs, hint) else {
                 continue;
             };
+            if let Some(map) = &unit.map {
+                self.take_up_configured(map);
+            }
             self.tell(&unit.wwid, unit.map.as_ref(), &self.notice(hint));
         }
     }
@@ -28,6 +32,9 @@ impl Registry {
     /// Has every unit in use looked at, wherever its paths are now.
     pub fn walk(&self) {
         let maps = self.sysfs.maps().unwrap_or_default();
+        for map in &maps {
+            self.take_up_configured(map);
+        }
         let wwids: Vec<Wwid> = {
             let units = lock(&self.units);
             let real = units.luns.keys().filter(|(_, host)| host.is_empty());

@@ -1,13 +1,17 @@
 //! Looking at a unit: whether our registration stands, and which paths lack it.
 
-use super::actor::{Actor, lock};
+use super::actor::Actor;
 use super::plan::round::{Answer, Round, Step};
 use super::plan::verdict::Verdict;
 use super::route::Source;
-use crate::config::PathRepair;
+use super::state::{PathId, Registration};
+use super::unit::lock;
+use crate::config::{KeySource, PathRepair};
 use crate::engine::Path;
 use crate::scsi::ReservationKey;
+use crate::sys::dm::Control;
 use std::time::Duration;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 /// How often paths are looked at that lack the registration or owe a key.
@@ -60,6 +64,7 @@ impl Actor {
             return self.look_by(Instant::now() + REPAIR_PERIOD);
         }
         let paths = self.shared.refresh(&source);
+        self.claim(&source, &paths, until).await;
         let before = self.state.registration();
         let verdict = self.round(&source, &paths, until).await;
         self.notebook.keep(&self.state);
@@ -73,6 +78,36 @@ impl Actor {
         self.look_again(&paths);
     }
 
+    /// Takes the configured key in hand, where it is on the unit and neither a
+    /// client of ours nor a loss has had the last word.
+    async fn claim(&mut self, source: &Source, paths: &[Path], until: Instant) {
+        let Some(wanted) = self.claimable() else {
+            return;
+        };
+        let engine = self.engine(paths, source, until);
+        let generation = engine.generation().await;
+        if generation.is_some() && generation == self.claimed_at {
+            return;
+        }
+        let mut engine = self.engine(paths, source, until);
+        self.claimed_at = match engine.claim(wanted).await {
+            true => None,
+            false => generation,
+        };
+    }
+
+    fn claimable(&self) -> Option<Registration> {
+        let settings = self.settings.borrow();
+        let KeySource::Fixed { key, .. } = settings.reservation_key else {
+            return None;
+        };
+        let wanted = settings.path_repair == PathRepair::Repair && self.state.is_untouched();
+        wanted.then(|| Registration {
+            key,
+            flags: settings.flags(),
+        })
+    }
+
     /// Carries a round out.
     async fn round(&mut self, source: &Source, paths: &[Path], until: Instant) -> Verdict {
         let repairs = self.settings.borrow().path_repair == PathRepair::Repair;
@@ -82,7 +117,17 @@ impl Actor {
         loop {
             let step = round.next(&mut self.state, answer);
             answer = match &step {
-                Step::End(verdict) => return *verdict,
+                Step::End(verdict) => {
+                    for (path, key) in round.left() {
+                        let key = key.map(tracing::field::display);
+                        tracing::warn!(wwid = %self.wwid, %path, key, state = "conflict",
+                            "path has a key already that we did not put there: left as it is");
+                    }
+                    if self.settings.borrow().strict {
+                        keep_out(source, round.without_key(&self.state)).await;
+                    }
+                    return *verdict;
+                }
                 Step::Note => {
                     self.notebook.note(&self.state).await;
                     Answer::Noted
@@ -116,8 +161,34 @@ impl Actor {
         let period = match (waiting && proven, registered) {
             (true, _) => Some(REPAIR_PERIOD),
             (false, true) => Some(self.settings.borrow().poll_interval),
+            (false, false) if self.claimable().is_some() => {
+                Some(self.settings.borrow().poll_interval)
+            }
             (false, false) => None,
         };
         self.look_at = period.map(|period| Instant::now() + period);
+    }
+}
+
+/// Keeps paths out of the I/O of their map: they would fail every write with a
+/// RESERVATION CONFLICT. multipathd's checker lets them in again, and the event
+/// of that has us look again.
+async fn keep_out(source: &Source, paths: Vec<PathId>) {
+    for path in paths {
+        let Some((map, number)) = source.number_of(&path) else {
+            continue;
+        };
+        let fail = move || {
+            let path = (number.major, number.minor);
+            Control::open()?.fail_path(map.major, map.minor, path)
+        };
+        match spawn_blocking(fail).await {
+            Ok(Ok(())) => {
+                tracing::warn!(%path, %map, "not registered: kept out of I/O (strict)");
+            }
+            Ok(Err(error)) => tracing::error!(%path, %map, %error, "not kept out of I/O"),
+            // The runtime is about to end.
+            Err(_) => return,
+        }
     }
 }

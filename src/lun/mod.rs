@@ -16,3 +16,5 @@ pub mod plan;
 pub mod registry;
 pub mod route;
 pub mod state;
+pub mod unit;
+pub mod watch;

@@ -1,13 +1,14 @@
 //! Every logical unit in use, found by the descriptor a client sends.
 
-use super::actor::{Lun, Means};
 use super::guard::Terms;
 use super::route::{FixedPaths, Route, Source};
 use super::state::PathId;
 use super::state::record::Record;
-use crate::config::{self, Config, Coordination};
+use super::unit::{Lun, Means};
+use crate::config::{self, Config, Coordination, KeySource};
 use crate::device::Nexus;
 use crate::device::identity::{DeviceNumber, Identity, Kind, Refusal, SysFs, Wwid};
+use crate::device::maps::Map;
 use crate::device::sg::SgNexus;
 use crate::engine::mpathpersist::Engines;
 use crate::journal::{Boot, Keeper, Loaded};
@@ -251,6 +252,18 @@ impl Registry {
                 let entry = self.start((wwid, host), map, settings, Record::default(), true);
                 Arc::clone(&slot.insert(entry).lun)
             }
+        }
+    }
+
+    /// A unit with a key in the configuration is looked after from the start.
+    pub(super) fn take_up_configured(&self, map: &Map) {
+        let fixed = {
+            let units = lock(&self.units);
+            let settings = units.config.unit(map.wwid.as_str(), Some(&map.name));
+            settings.reservation_key != KeySource::File
+        };
+        if fixed {
+            self.lun(&map.wwid, "", Some(map.number));
         }
     }
 

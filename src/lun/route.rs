@@ -63,6 +63,16 @@ impl Source {
         }
     }
 
+    /// The map and the device number of one of its paths, where it is one.
+    pub fn number_of(&self, path: &PathId) -> Option<(DeviceNumber, DeviceNumber)> {
+        let Source::Map(sysfs, map) = self else {
+            return None;
+        };
+        let paths = sysfs.paths_of(*map).ok()?;
+        let disk = paths.into_iter().find(|disk| disk.hctl == path.0)?;
+        Some((*map, disk.number))
+    }
+
     /// The paths as they are now, the most promising first.
     pub fn paths(&self, gates: &Gates, late: &mpsc::UnboundedSender<Late>) -> Arc<[Path]> {
         let path = |id, nexus| Path::new(id, nexus, gates, late.clone());

@@ -11,10 +11,10 @@ use reservd::config::{Coordination, Unit};
 use reservd::device::identity::Wwid;
 use reservd::device::sim::{Fault, SimLun, SimPath};
 use reservd::device::{Nexus, Transfer};
-use reservd::lun::actor::{Lun, Means, Write};
 use reservd::lun::guard::Terms;
 use reservd::lun::route::{Route, Source};
 use reservd::lun::state::record::Record;
+use reservd::lun::unit::{Lun, Means, Write};
 use reservd::multipathd::{Multipathd, Patience};
 use reservd::scsi::pr::RegisterFlags;
 use reservd::scsi::{

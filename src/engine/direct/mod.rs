@@ -12,6 +12,7 @@
 //! key was taken away meanwhile, what was just put is removed.
 
 mod adopt;
+mod claim;
 mod preempt;
 mod register;
 mod repair;

@@ -94,6 +94,11 @@ impl Direct<'_> {
                 tracing::warn!(%key, "preempted while putting paths back; they are taken off again");
                 self.unregister(&put, key).await;
                 self.state.lose(Loss::Fenced, &[]);
+                return;
+            }
+            if let Some(after) = after {
+                // Paths that could not be put back lack it by our own doing.
+                self.state.saw(&after);
             }
         }
     }

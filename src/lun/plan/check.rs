@@ -13,7 +13,7 @@ pub enum Check {
     /// What we wrote ourselves, or a path that was away, does not show that the
     /// registration stood all along.
     Anchor,
-    /// More happened to the unit than explains the loss.
+    /// More happened to the unit than the loss of one path.
     Explained,
     /// Registrations are read again after each write.
     ReadAgain,

@@ -87,6 +87,8 @@ pub struct Round {
     /// Steps of the generation since the last reading that are ours.
     own_steps: u32,
     last: Option<FullStatus>,
+    /// Paths that were left as they are, with the key they have, if that is known.
+    left: Vec<(PathId, Option<ReservationKey>)>,
     debts: VecDeque<(PathId, ReservationKey)>,
 }
 
@@ -103,8 +105,37 @@ impl Round {
             old: Vec::new(),
             own_steps: 0,
             last: None,
+            left: Vec::new(),
             debts: VecDeque::new(),
         }
+    }
+
+    /// The paths that this round found with a key that is not the registration's
+    /// and left alone; the key, where the last reading shows it.
+    pub fn left(&self) -> &[(PathId, Option<ReservationKey>)] {
+        &self.left
+    }
+
+    /// The paths that can be used, but lack the registration for certain, as the
+    /// last reading shows; none where another is not known to have it.
+    pub fn without_key(&self, state: &LunState) -> Vec<PathId> {
+        let (Some(status), Some(Registration { key, .. })) = (&self.last, state.registration())
+        else {
+            return Vec::new();
+        };
+        let row = |path: &PathId| status.row(state.nexus(path)?);
+        let has = |path: &&PathId| row(path).is_some_and(|row| row.key == key);
+        // A row that is nobody's may be that of a path we do not know well.
+        let mut rows = status.descriptors.iter();
+        let unclaimed = rows.any(|row| row.key == key && state.path_of(&row.nexus).is_none());
+        if self.verdict != Verdict::Stands || !self.usable.iter().any(|path| has(&path)) {
+            return Vec::new();
+        }
+        let lacks = |path: &&PathId| match state.nexus(path) {
+            Some(_) => !has(path),
+            None => !unclaimed,
+        };
+        self.usable.iter().filter(lacks).cloned().collect()
     }
 
     /// Takes the end of the last command in and says what is next.
@@ -262,7 +293,10 @@ impl Round {
             Some(foreign) if !kept(Check::FromNothing) => {
                 return self.register(state, path, foreign);
             }
-            _ => state.leave(&path),
+            key => {
+                state.leave(&path);
+                self.left.push((path, key));
+            }
         }
         self.register_next(state)
     }

@@ -10,7 +10,10 @@
 //!   that kept it shows that there was none: an *anchor*. It must be one that
 //!   nobody wrote to meanwhile, though. A path that was away may have been
 //!   registered by multipathd just after the PREEMPT, and one that we wrote to
-//!   by ourselves. Without an anchor it is gone, and what remains is taken off.
+//!   by ourselves. PRGENERATION tells more: a PREEMPT and what was registered
+//!   after it are two steps at least. Where there was one or none it stands; where
+//!   there were more, it is unproven with an anchor, and gone without: then what
+//!   remains is taken off.
 
 use super::check::{Check, kept};
 use crate::lun::state::{Loss, LunState, Registration};
@@ -69,21 +72,26 @@ pub fn judge(state: &LunState, status: &FullStatus, own: &Own) -> Verdict {
     if lost == 0 {
         return Verdict::Stands;
     }
+    // Steps of others since the last reading; a power cycle makes it many.
+    let moved = state.generation().map(|before| {
+        let moved = status.generation.wrapping_sub(before);
+        moved.saturating_sub(own.steps) as usize
+    });
+    // A PREEMPT, and a registration after it that makes one survive, are two.
+    if moved.is_some_and(|moved| moved <= 1) {
+        return Verdict::Stands;
+    }
     let anchored = seen
         .iter()
         .any(|nexus| has(nexus) && !(state.is_disturbed(nexus) && kept(Check::Anchor)));
     if !anchored && kept(Check::Anchor) {
         return Verdict::Gone(Loss::Fenced);
     }
-    // Each nexus that went by itself is a step; a PREEMPT and what was
-    // registered after it are more.
-    let explained = state.generation().is_some_and(|before| {
-        let moved = status.generation.wrapping_sub(before);
-        moved as usize <= own.steps as usize + lost
-    });
-    match explained || !kept(Check::Explained) {
-        true => Verdict::Stands,
-        false => Verdict::Unproven,
+    // multipathd looks at every path when it starts: that an anchor was not
+    // written to is no certainty.
+    match kept(Check::Explained) {
+        true => Verdict::Unproven,
+        false => Verdict::Stands,
     }
 }
 

@@ -6,7 +6,11 @@
 //! keys still have to be taken off a path that was away. [`record`] has it as
 //! it is written down; [`plan`](super::plan) draws the conclusions.
 
+mod nexuses;
+mod paths;
 pub mod record;
+
+pub use nexuses::new_rows;
 
 use super::plan::check::{Check, kept};
 use crate::scsi::ReservationKey;
@@ -89,6 +93,8 @@ const USED_KEYS: usize = 8;
 pub struct LunState {
     registration: Option<Registration>,
     ended: Option<(ReservationKey, Loss)>,
+    /// It was not a client of ours that made the registration.
+    claimed: bool,
     /// A registration of another boot: nothing is done for it, but where it was
     /// taken away no path of ours is to keep it.
     former: Option<Registration>,
@@ -120,6 +126,12 @@ impl LunState {
     /// The registration our client last made, if it stands.
     pub fn registration(&self) -> Option<Registration> {
         self.registration
+    }
+
+    /// True where neither a client of ours nor a loss has had a word yet.
+    pub fn is_untouched(&self) -> bool {
+        let nothing = self.registration.is_none() && self.former.is_none();
+        nothing && self.ended.is_none() && self.pending.is_none() && self.used.is_empty()
     }
 
     /// The registration of another boot, until it was looked at.
@@ -179,6 +191,7 @@ impl LunState {
         self.former = None;
         self.odd.clear();
         self.give_up();
+        self.claimed = false;
         self.used.remove(&to);
         self.registration = (!to.is_zero()).then_some(Registration {
             key: to,
@@ -210,12 +223,13 @@ impl LunState {
         self.carried.retain(|_, key| *key == to);
     }
 
-    /// The administrator's key is found on a path of ours: it counts as if our
-    /// client had just registered it there.
-    pub fn adopted(&mut self, registration: Registration, on: &PathId) {
+    /// The administrator's key is found on these paths of ours: it is looked after
+    /// as if a client had registered it. Somebody else on this host had, so that
+    /// it is not ours to take back after a loss.
+    pub fn claimed(&mut self, registration: Registration, on: &[PathId]) {
         let Registration { key, flags } = registration;
-        let on = [on.clone()];
-        self.registered(key, flags, &on, &on);
+        self.registered(key, flags, on, on);
+        self.claimed = true;
     }
 
     /// Somebody else removed our registration; it stays removed. Paths that may
@@ -230,6 +244,9 @@ impl LunState {
         self.used.insert(key);
         self.ended = Some((key, loss));
         let carried = std::mem::take(&mut self.carried);
+        if self.claimed {
+            self.used.remove(&key);
+        }
         if kept(Check::TakeBackAfterLoss) {
             for path in carried.keys().chain(present) {
                 for key in self.used.clone() {
@@ -261,92 +278,6 @@ impl LunState {
         self.seen.clear();
         self.odd.clear();
         self.owed.clear();
-    }
-
-    /// This path could not be reached while `key` was to be taken off it.
-    pub fn owe(&mut self, path: &PathId, key: ReservationKey) {
-        if !key.is_zero() {
-            self.owed.entry(path.clone()).or_default().insert(key);
-        }
-    }
-
-    /// Our key is on this path: we put it there, or were let replace it by
-    /// itself.
-    pub fn carries(&mut self, path: &PathId, key: ReservationKey) {
-        self.owed.remove(path);
-        self.odd.remove(path);
-        self.carried.insert(path.clone(), key);
-        if let Some(nexus) = self.nexuses.get(path) {
-            self.seen.insert(nexus.clone(), key);
-        }
-    }
-
-    /// This key is no longer on this path. That it was is not forgotten: where it
-    /// had been taken away before we put it back, that was a loss.
-    pub fn removed(&mut self, path: &PathId, key: ReservationKey) {
-        if self.carried.get(path) == Some(&key) {
-            self.carried.remove(path);
-        }
-        if let Some(keys) = self.owed.get_mut(path) {
-            keys.remove(&key);
-            if keys.is_empty() {
-                self.owed.remove(path);
-            }
-        }
-    }
-
-    /// This path was away, or may have been: what is registered there may be
-    /// somebody else's doing. `renewed` where even its nexus may be another.
-    /// Once the registration has ended, multipathd may have put it back there.
-    pub fn disturb(&mut self, path: &PathId, renewed: bool) {
-        if self.registration.is_none() {
-            for key in self.used.clone() {
-                self.owe(path, key);
-            }
-        }
-        self.disturbed.insert(path.clone());
-        self.odd.remove(path);
-        if renewed {
-            self.renewed.insert(path.clone());
-        }
-    }
-
-    /// As [`LunState::disturb`], for every path there is.
-    pub fn disturb_all(&mut self) {
-        let known = self.nexuses.keys().chain(self.carried.keys());
-        let paths: Vec<_> = known.chain(&self.odd).cloned().collect();
-        for path in paths {
-            self.disturb(&path, true);
-        }
-    }
-
-    /// This path has a key that is none we know of: it is left alone until
-    /// something happens to it.
-    pub fn leave(&mut self, path: &PathId) {
-        self.renewed.remove(path);
-        self.odd.insert(path.clone());
-    }
-
-    /// It is not known which nexus this path is.
-    pub fn forget(&mut self, path: &PathId) {
-        self.renewed.remove(path);
-        // It is still one of ours, if it ever was.
-        self.kin.extend(self.nexuses.remove(path));
-    }
-
-    /// This path has a key, as the nexus it was known to be: it is the same.
-    pub fn confirm(&mut self, path: &PathId) {
-        self.renewed.remove(path);
-    }
-
-    /// True for a path that is new under its name, and may be another nexus.
-    pub fn is_renewed(&self, path: &PathId) -> bool {
-        self.renewed.contains(path)
-    }
-
-    /// True for a path with a key that is none we know of.
-    pub fn is_odd(&self, path: &PathId) -> bool {
-        self.odd.contains(path)
     }
 
     /// The registrations were read, and show ours to stand: from here on, what
@@ -397,11 +328,6 @@ impl LunState {
         }
     }
 
-    /// True where something happened to a path since the last reading.
-    pub fn is_disturbed_at_all(&self) -> bool {
-        !self.disturbed.is_empty()
-    }
-
     /// True where every path that was given this key is a nexus we know.
     pub fn knows_all_given(&self, key: ReservationKey) -> bool {
         let mut given = self.carried.iter().filter(|(_, carried)| **carried == key);
@@ -412,186 +338,17 @@ impl LunState {
     pub fn generation(&self) -> Option<u32> {
         self.generation
     }
-
-    /// True where the registration is known to be on this path, as far as the
-    /// last reading goes, and nothing has happened to the path since.
-    pub fn is_covered(&self, path: &PathId) -> bool {
-        let Some(Registration { key, .. }) = self.registration else {
-            return true;
-        };
-        let nexus = self.nexuses.get(path);
-        let has = nexus.is_some_and(|nexus| self.seen.get(nexus) == Some(&key));
-        has && !self.disturbed.contains(path) && !self.renewed.contains(path)
-    }
-
-    /// True where this path is to be looked at: it may lack the registration,
-    /// or have a key that is to go.
-    pub fn wants(&self, path: &PathId) -> bool {
-        let covered = self.is_covered(path) || self.odd.contains(path);
-        !covered || self.former.is_some() || self.owed.contains_key(path)
-    }
-
-    /// Keys that still have to be taken off paths.
-    pub fn owed(&self) -> Vec<(PathId, ReservationKey)> {
-        self.owed
-            .iter()
-            .flat_map(|(path, keys)| keys.iter().map(move |key| (path.clone(), *key)))
-            .collect()
-    }
-
-    /// Keys of ours that this path may carry instead of the present one.
-    pub fn old_keys(&self, path: &PathId) -> Vec<ReservationKey> {
-        let owed = self.owed.get(path).into_iter().flatten();
-        owed.chain(&self.used).copied().collect()
-    }
-
-    /// Learns which nexus a path is, from the unit's registrations just before
-    /// and just after `key` was registered through it. Only a generation that
-    /// moved by exactly our one step proves that the difference is ours.
-    pub fn learn(
-        &mut self,
-        path: &PathId,
-        key: ReservationKey,
-        before: &FullStatus,
-        after: &FullStatus,
-    ) {
-        if let [nexus] = &new_rows(key, before, after, 1)[..] {
-            self.kin.remove(nexus);
-            self.nexuses.insert(path.clone(), nexus.clone());
-            self.seen.insert(nexus.clone(), key);
-            self.renewed.remove(path);
-        }
-    }
-
-    /// As [`LunState::learn`], where `paths` were registered with `key`, in one
-    /// go or one after another: these nexuses are ours, but which is which path
-    /// is not known. That goes too where they had the key before, if nobody else
-    /// has it.
-    pub fn learn_all(
-        &mut self,
-        paths: u32,
-        key: ReservationKey,
-        before: &FullStatus,
-        after: &FullStatus,
-    ) {
-        let mut ours = new_rows(key, before, after, paths);
-        if ours.is_empty() && is_quiet(before, after, paths) {
-            let with_key = after.descriptors.iter().filter(|row| row.key == key);
-            ours = with_key.map(|row| row.nexus.clone()).collect();
-            if ours.len() != paths as usize {
-                return;
-            }
-        }
-        for nexus in ours {
-            if self.path_of(&nexus).is_none() {
-                self.kin.insert(nexus.clone());
-            }
-            self.seen.insert(nexus, key);
-        }
-        let unknown = |path: &&PathId| !self.nexuses.contains_key(*path);
-        let mut unknown = self.carried.keys().filter(unknown);
-        if let (Some(path), None, 1) = (unknown.next(), unknown.next(), self.kin.len())
-            && let Some(nexus) = self.kin.pop_first()
-        {
-            self.nexuses.insert(path.clone(), nexus);
-        }
-    }
-
-    /// The nexus of a path, once learned.
-    pub fn nexus(&self, path: &PathId) -> Option<&NexusId> {
-        self.nexuses.get(path)
-    }
-
-    /// Which of our paths this nexus is, where that is proven.
-    pub fn path_of(&self, nexus: &NexusId) -> Option<&PathId> {
-        self.nexuses
-            .iter()
-            .find_map(|(path, own)| (own == nexus).then_some(path))
-    }
-
-    /// True for a nexus that is proven to be this host's.
-    pub fn is_own(&self, nexus: &NexusId) -> bool {
-        self.kin.contains(nexus) || self.path_of(nexus).is_some()
-    }
-
-    /// True when every registration with this key is proven to be ours, and
-    /// there is one.
-    pub fn owns_all(&self, key: ReservationKey, status: &FullStatus) -> bool {
-        let mut rows = status
-            .descriptors
-            .iter()
-            .filter(|row| row.key == key)
-            .peekable();
-        status.complete && rows.peek().is_some() && rows.all(|row| self.is_own(&row.nexus))
-    }
-}
-
-/// True where the generation moved by exactly these steps between two readings.
-fn is_quiet(before: &FullStatus, after: &FullStatus, steps: u32) -> bool {
-    after.generation == before.generation.wrapping_add(steps) && before.complete && after.complete
-}
-
-/// The nexuses that got this key between two readings, if the generation moved
-/// by exactly so many steps, and so many there are.
-pub(super) fn new_rows(
-    key: ReservationKey,
-    before: &FullStatus,
-    after: &FullStatus,
-    steps: u32,
-) -> Vec<NexusId> {
-    let is_new = |nexus: &NexusId| {
-        let previous = before.row(nexus);
-        previous.is_none_or(|previous| previous.key != key)
-    };
-    let rows = after.descriptors.iter();
-    let new: Vec<_> = rows
-        .filter(|row| row.key == key && is_new(&row.nexus))
-        .map(|row| row.nexus.clone())
-        .collect();
-    match is_quiet(before, after, steps) && new.len() == steps as usize {
-        true => new,
-        false => Vec::new(),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scsi::TransportId;
-    use crate::scsi::pr::FullDescriptor;
 
     const K1: ReservationKey = ReservationKey(0xa1);
     const K2: ReservationKey = ReservationKey(0xa2);
 
     fn path(number: u32) -> PathId {
         PathId(format!("{number}:0:0:0"))
-    }
-
-    fn row(port: u64, key: ReservationKey) -> FullDescriptor {
-        FullDescriptor {
-            key,
-            all_tg_pt: false,
-            holder: None,
-            nexus: NexusId {
-                transport_id: TransportId::sas(port),
-                relative_target_port: 0,
-            },
-        }
-    }
-
-    #[test]
-    fn a_nexus_is_learned_only_from_a_quiet_step() {
-        let before = FullStatus::new(4, vec![row(9, K1)]);
-        let after = FullStatus::new(5, vec![row(9, K1), row(1, K1)]);
-        let noisy = FullStatus::new(6, after.descriptors.clone());
-        let mut state = LunState::default();
-        state.learn(&path(1), K1, &before, &noisy);
-        assert_eq!(state.nexus(&path(1)), None);
-        state.learn(&path(1), K1, &before, &after);
-        assert_eq!(state.path_of(&row(1, K1).nexus), Some(&path(1)));
-        assert!(!state.owns_all(K1, &after), "row 9 is another host's");
-        assert!(state.owns_all(K1, &FullStatus::new(7, vec![row(1, K1), row(9, K2)])));
-        assert!(!state.owns_all(K2, &FullStatus::new(7, vec![])));
     }
 
     #[test]

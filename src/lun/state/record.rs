@@ -16,6 +16,9 @@ pub struct Record {
     /// The registration our client made, where it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration: Option<Made>,
+    /// It was found there, by the key in the configuration.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub claimed: bool,
     /// One of another boot, until it was looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub former: Option<Made>,
@@ -183,6 +186,7 @@ impl From<&LunState> for Record {
             ended: state.ended.map(|(key, loss)| Ended { key, loss }),
             pending: state.pending.map(|(from, to)| Pending { from, to }),
             probing: state.probing,
+            claimed: state.claimed,
             paths: paths.into_iter().map(named).collect(),
             kin: state.kin.iter().map(Nexus::from).collect(),
             used: state.used.iter().copied().collect(),
@@ -241,6 +245,7 @@ impl Record {
                 .as_ref()
                 .map(|pending| (pending.from, pending.to)),
             probing: self.probing,
+            claimed: self.claimed,
             kin: self.kin.iter().filter_map(Nexus::id).collect(),
             used: self.used.iter().copied().collect(),
             generation: self.generation,

@@ -110,8 +110,11 @@ pub struct World {
     pub unasked: bool,
     /// Something happened after which paths may stay unregistered.
     pub excused: bool,
-    /// multipathd undid a fence on this path, in a way that nobody can notice.
+    /// multipathd undid a fence on this path, in a way that is noticed but proves
+    /// nothing.
     pub beyond: Option<usize>,
+    /// It did so in a way that nobody can notice.
+    pub unknowable: bool,
     /// Others have changed registrations.
     meddled: bool,
     lost_one: bool,
@@ -190,6 +193,7 @@ impl World {
             unasked: false,
             excused: false,
             beyond: None,
+            unknowable: false,
             meddled: false,
             lost_one: false,
             trespassed: false,
@@ -374,11 +378,13 @@ impl World {
                 if returned {
                     self.noticed(index, false);
                 }
-                // With no other path to show the loss nobody can know of it, and
-                // of that alone nobody can tell when it happened.
+                // With no other path to show the loss nobody can know of it. With
+                // one, but nothing that happened to this path, it stays unproven.
                 let others = self.fenced_off.iter().any(|lost| *lost != index);
-                if self.fenced && !(others && returned) {
-                    self.beyond = Some(index);
+                match (self.fenced, others, returned) {
+                    (true, false, _) => self.unknowable = true,
+                    (true, true, false) => self.beyond = Some(index),
+                    _ => {}
                 }
             }
             Event::Register(key) => self.client_registers(key, None, Known::Paths),
@@ -465,6 +471,7 @@ impl World {
         }
         (self.fenced, self.withdrawn, self.rebooted) = (false, false, false);
         (self.beyond, self.fenced_off) = (None, Vec::new());
+        self.unknowable = false;
         if most.is_some() {
             return;
         }
