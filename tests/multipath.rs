@@ -89,7 +89,8 @@ impl Lab {
             until: Instant::now() + self.patience,
             map: None,
         };
-        let mut round = Round::new(engine.usable().await, true);
+        let present = engine.paths.iter().map(|path| path.id.clone()).collect();
+        let mut round = Round::new(present, engine.usable().await, true);
         let mut answer = Answer::Begin;
         loop {
             let step = round.next(engine.state, answer);

@@ -112,7 +112,8 @@ impl Actor {
     async fn round(&mut self, source: &Source, paths: &[Path], until: Instant) -> Verdict {
         let repairs = self.settings.borrow().path_repair == PathRepair::Repair;
         let usable = self.engine(paths, source, until).usable().await;
-        let mut round = Round::new(usable, repairs);
+        let present = paths.iter().map(|path| path.id.clone()).collect();
+        let mut round = Round::new(present, usable, repairs);
         let mut answer = Answer::Begin;
         loop {
             let step = round.next(&mut self.state, answer);

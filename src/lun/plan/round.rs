@@ -77,6 +77,8 @@ enum Stage {
 /// ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Round {
+    /// Every path there is; one that does not answer may have our key.
+    present: Vec<PathId>,
     usable: Vec<PathId>,
     repairs: bool,
     verdict: Verdict,
@@ -93,10 +95,12 @@ pub struct Round {
 }
 
 impl Round {
-    /// A round over the paths that answer. Without `repairs` nothing is put on
-    /// a path; a loss is noticed, and old keys go, all the same.
-    pub fn new(usable: Vec<PathId>, repairs: bool) -> Self {
+    /// A round over the paths that answer, out of those `present`. Without
+    /// `repairs` nothing is put on a path; a loss is noticed, and old keys go, all
+    /// the same.
+    pub fn new(present: Vec<PathId>, usable: Vec<PathId>, repairs: bool) -> Self {
         Round {
+            present,
             usable,
             repairs,
             verdict: Verdict::Unarmed,
@@ -148,7 +152,7 @@ impl Round {
             (Stage::Judge, Answer::Status(status)) => self.judge(state, status),
             (Stage::Judge | Stage::Check(..), Answer::Absent) => {
                 self.verdict = Verdict::Gone(Loss::Fenced);
-                state.lose(Loss::Fenced, &self.usable);
+                state.lose(Loss::Fenced, &self.present);
                 self.collect_all(state)
             }
             (Stage::Note(path), _) => self.register(state, path, ReservationKey::ZERO),
@@ -206,7 +210,7 @@ impl Round {
                 self.register_next(state)
             }
             Verdict::Gone(loss) => {
-                state.lose(loss, &self.usable);
+                state.lose(loss, &self.present);
                 self.collect_all(state)
             }
             Verdict::Unproven | Verdict::Unarmed => self.collect_all(state),
@@ -348,7 +352,7 @@ impl Round {
                 self.register_next(state)
             }
             (Verdict::Gone(loss), _) => {
-                state.lose(loss, &self.usable);
+                state.lose(loss, &self.present);
                 // Taken off before all else.
                 state.owe(&path, key);
                 self.collect_all(state)

@@ -540,8 +540,9 @@ impl World {
             self.due = false;
             self.resting = false;
             self.devices = self.nexuses.clone();
+            let present = (0..self.up.len()).map(path).collect();
             let usable = (0..self.up.len()).filter(|index| self.up[*index]);
-            let mut round = Round::new(usable.map(path).collect(), true);
+            let mut round = Round::new(present, usable.map(path).collect(), true);
             let step = round.next(&mut self.state, Answer::Begin);
             return self.go_on(round, step);
         };
