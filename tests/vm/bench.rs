@@ -4,10 +4,13 @@
 //!
 //! Runs inside the virtual machine of `tests/vm`, after `lab.sh`, on LUNs the lab
 //! made; `benches/vm.sh` builds it and boots the machine. Prints a Markdown table
-//! of medians in microseconds, once with one map on the host and once with many.
+//! of medians in microseconds, once with one map on the host and once with many,
+//! and how long a path that comes back waits for its registration ([`reaction`]).
 //! Under emulation only ratios mean something.
 
 #![allow(clippy::unwrap_used, reason = "a measurement may end at once")]
+
+mod reaction;
 
 use reservd::client::Client;
 use reservd::scsi::cdb::Direction;
@@ -237,6 +240,13 @@ fn main() {
     assert!(many(MANY).success());
     bench.table("With 40 more maps:");
     many("undo");
+    reaction::measure(reaction::Setting {
+        daemon: daemon.id(),
+        client: &mut bench.reservd,
+        map: &bench.map,
+        paths: [&bench.path, &value("PATH_B")],
+        other: &value("HOST_B"),
+    });
     for child in [&mut daemon, &mut helper] {
         child.kill().unwrap();
         child.wait().unwrap();

@@ -158,7 +158,7 @@ fn whenever_it_is_killed_the_journal_explains_the_target() {
             0 | 1 => {
                 let key = ReservationKey(0xa0 + kill as u64 % 7);
                 let client = client(&stage.map, key);
-                std::thread::sleep(dice.within(ms(25)));
+                std::thread::sleep(dice.within(ms(90)));
                 stage.lab.end("KILL");
                 if client.join().unwrap() {
                     answered += 1;
@@ -171,7 +171,7 @@ fn whenever_it_is_killed_the_journal_explains_the_target() {
                 stage.lacking(path);
                 stage.lab.up(path, Away::State);
                 stage.nudge();
-                std::thread::sleep(dice.within(ms(40)));
+                std::thread::sleep(dice.within(ms(90)));
                 stage.lab.end("KILL");
                 repaired += usize::from(stage.ours().len() == 2);
                 "while repairing"
@@ -182,7 +182,7 @@ fn whenever_it_is_killed_the_journal_explains_the_target() {
                 stage.lab.end("KILL");
                 stage.lab.up(path, Away::State);
                 stage.lab.spawn_with(DEFAULTS);
-                std::thread::sleep(dice.within(ms(80)));
+                std::thread::sleep(dice.within(ms(200)));
                 stage.lab.end("KILL");
                 repaired += usize::from(stage.ours().len() == 2);
                 "while starting"
