@@ -156,7 +156,7 @@ impl Actor {
 
     /// Plans the next look.
     pub(super) fn look_again(&mut self, paths: &[Path]) {
-        let registered = self.state.registration().is_some();
+        let registered = self.state.registration().or(self.state.former()).is_some();
         let waiting = paths.iter().any(|path| self.state.wants(&path.id));
         let proven = self.said != Some(Verdict::Unproven);
         let period = match (waiting && proven, registered) {

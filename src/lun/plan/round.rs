@@ -190,7 +190,10 @@ impl Round {
     fn judge(&mut self, state: &mut LunState, status: Option<FullStatus>) -> Step {
         let Some(status) = status else {
             self.verdict = Verdict::Unproven;
-            return self.collect_all(state);
+            return match state.former() {
+                Some(_) => Step::End(Verdict::Unproven),
+                None => self.collect_all(state),
+            };
         };
         self.verdict = judge(state, &status, &Own::default());
         if state.is_probing() {
@@ -198,9 +201,13 @@ impl Round {
             // been taken away: an equal generation may be one that started anew.
             self.verdict = Verdict::Gone(Loss::Doubtful);
         }
-        if state.former().is_some() && !matches!(self.verdict, Verdict::Gone(_)) {
-            state.retire();
-            self.verdict = Verdict::Unarmed;
+        match (state.former(), self.verdict) {
+            (None, _) | (_, Verdict::Gone(_)) => {}
+            (Some(_), Verdict::Unproven) => return Step::End(Verdict::Unproven),
+            (Some(_), _) => {
+                state.retire();
+                self.verdict = Verdict::Unarmed;
+            }
         }
         match self.verdict {
             Verdict::Stands => {
@@ -315,14 +322,17 @@ impl Round {
         let Some(Registration { key, .. }) = state.registration() else {
             return Step::End(self.verdict);
         };
+        let mut vanished = false;
         self.verdict = match &status {
             Some(status) => {
+                vanished = certain && self.has_vanished(state, &path, status, key);
                 let own = Own {
                     steps: self.own_steps,
                     wrote: match self.shows_what_we_wrote(status, key, certain) {
                         true => BTreeSet::new(),
                         false => state.may_be(&path),
                     },
+                    vanished,
                 };
                 judge(state, status, &own)
             }
@@ -358,10 +368,29 @@ impl Round {
                 self.collect_all(state)
             }
             _ => {
+                if vanished {
+                    state.doubt();
+                }
                 self.stage = Stage::Undo(path.clone(), key);
                 Step::Register(self.removal(state, path, key))
             }
         }
+    }
+
+    /// True where the key we put on a path is on no nexus that this path can be.
+    fn has_vanished(
+        &self,
+        state: &LunState,
+        path: &PathId,
+        status: &FullStatus,
+        key: ReservationKey,
+    ) -> bool {
+        let has = |status: &FullStatus, nexus| status.row(nexus).is_some_and(|row| row.key == key);
+        let is_new = |nexus| !self.last.as_ref().is_some_and(|last| has(last, nexus));
+        let ours = state.may_be(path);
+        let certain = state.nexus(path).is_some() && !state.is_renewed(path);
+        let mut rows = status.descriptors.iter().filter(|row| row.key == key);
+        !rows.any(|row| ours.contains(&row.nexus) || !certain && is_new(&row.nexus))
     }
 
     /// True where nothing happened since the reading before but that our write

@@ -42,6 +42,8 @@ pub struct Own {
     /// One of these we registered, from no key at all: what they have shows
     /// nothing, and if it had the key before, it had lost it.
     pub wrote: BTreeSet<NexusId>,
+    /// What we registered is not there: somebody has taken it away already.
+    pub vanished: bool,
 }
 
 /// Judges by the registrations as they were just read.
@@ -63,13 +65,15 @@ pub fn judge(state: &LunState, status: &FullStatus, own: &Own) -> Verdict {
     if !with_key.iter().any(is_own) {
         return gone(state, status, key, with_key.is_empty());
     }
+    if state.is_doubted() {
+        return Verdict::Unproven;
+    }
     let has = |nexus: &NexusId| {
         let row = status.row(nexus).filter(|_| !wrote(nexus));
         row.is_some_and(|row| row.key == key)
     };
     let seen = state.seen_with(key);
-    let lost = seen.iter().filter(|nexus| !has(nexus)).count();
-    if lost == 0 {
+    if !own.vanished && seen.iter().all(has) {
         return Verdict::Stands;
     }
     // Steps of others since the last reading; a power cycle makes it many.

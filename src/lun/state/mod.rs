@@ -102,6 +102,9 @@ pub struct LunState {
     pending: Option<(ReservationKey, ReservationKey)>,
     /// A write is on its way that may restore what shows us to stand.
     probing: bool,
+    /// What we put on a path was taken away at once, and that was not all that
+    /// happened.
+    doubted: bool,
     nexuses: BTreeMap<PathId, NexusId>,
     /// Nexuses of ours that are none of the paths above, as far as is known.
     kin: BTreeSet<NexusId>,
@@ -110,6 +113,8 @@ pub struct LunState {
     /// Keys that our client has given up or lost. multipathd may still put one
     /// on a path that returns.
     used: BTreeSet<ReservationKey>,
+    /// Those of another boot, which count once a client has registered again.
+    earlier: BTreeSet<ReservationKey>,
     /// The keys of our nexuses when they were last read or written.
     seen: BTreeMap<NexusId, ReservationKey>,
     generation: Option<u32>,
@@ -141,9 +146,13 @@ impl LunState {
 
     /// The registration of another boot was looked at, and is nobody's concern.
     pub fn retire(&mut self) {
-        self.former = None;
+        let former = self.former.take().map(|former| former.key);
+        self.earlier.extend(former);
+        self.earlier.append(&mut self.used);
         self.seen.clear();
         self.carried.clear();
+        self.owed.clear();
+        self.probing = false;
         self.generation = None;
     }
 
@@ -156,7 +165,11 @@ impl LunState {
     /// A client's REGISTER is about to be sent. If we never hear the end of it,
     /// nothing is known of what it did.
     pub fn registering(&mut self, from: ReservationKey, to: ReservationKey) {
-        self.pending = Some((from, to));
+        // How far an earlier one came was never known.
+        if let Some((from, to)) = self.pending.replace((from, to)) {
+            self.used.extend([from, to]);
+            self.used.remove(&ReservationKey::ZERO);
+        }
     }
 
     /// The client's REGISTER has ended, without any effect or with the one that
@@ -168,6 +181,17 @@ impl LunState {
     /// A write is about to be tried that may restore what shows us to stand.
     pub fn probe(&mut self, probing: bool) {
         self.probing = probing;
+    }
+
+    /// Nothing shows any more that the registration stands, until a client makes
+    /// it anew.
+    pub fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    /// True where nothing shows that the registration stands.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted
     }
 
     /// True where the end of such a write is not known.
@@ -187,9 +211,11 @@ impl LunState {
     ) {
         self.pending = None;
         self.probing = false;
+        self.doubted = false;
         self.ended = None;
         self.former = None;
         self.odd.clear();
+        self.used.append(&mut self.earlier);
         self.give_up();
         self.claimed = false;
         self.used.remove(&to);
@@ -237,6 +263,7 @@ impl LunState {
     pub fn lose(&mut self, loss: Loss, present: &[PathId]) {
         self.give_up();
         self.probing = false;
+        self.doubted = false;
         let made = self.registration.take().or(self.former.take());
         let Some(Registration { key, .. }) = made else {
             return;
@@ -302,10 +329,13 @@ impl LunState {
 
     /// The nexuses known to be ours that this path may be.
     pub fn may_be(&self, path: &PathId) -> BTreeSet<NexusId> {
-        match self.nexuses.get(path) {
-            Some(nexus) => BTreeSet::from([nexus.clone()]),
-            None => self.kin.clone(),
+        let known = self.nexuses.get(path).cloned();
+        let certain = known.is_some() && !self.renewed.contains(path);
+        let mut all: BTreeSet<_> = known.into_iter().collect();
+        if !certain {
+            all.extend(self.kin.iter().cloned());
         }
+        all
     }
 
     /// True where this path may be a nexus that had the key at the last reading:

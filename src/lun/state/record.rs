@@ -16,6 +16,9 @@ pub struct Record {
     /// The registration our client made, where it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration: Option<Made>,
+    /// What we put on a path was taken away at once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub doubted: bool,
     /// It was found there, by the key in the configuration.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub claimed: bool,
@@ -39,6 +42,9 @@ pub struct Record {
     /// Keys that our client has given up or lost.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub used: Vec<ReservationKey>,
+    /// Those of another boot.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<ReservationKey>,
     /// What our nexuses had when they were last read.
     pub seen: Vec<Seen>,
     /// PRGENERATION then.
@@ -186,10 +192,12 @@ impl From<&LunState> for Record {
             ended: state.ended.map(|(key, loss)| Ended { key, loss }),
             pending: state.pending.map(|(from, to)| Pending { from, to }),
             probing: state.probing,
+            doubted: state.doubted,
             claimed: state.claimed,
             paths: paths.into_iter().map(named).collect(),
             kin: state.kin.iter().map(Nexus::from).collect(),
             used: state.used.iter().copied().collect(),
+            earlier: state.earlier.iter().copied().collect(),
             seen: state
                 .seen
                 .iter()
@@ -210,16 +218,25 @@ impl Record {
     pub fn state(&self, same_boot: bool) -> LunState {
         let mut state = self.state_of_this_boot();
         if !same_boot && kept(Check::SameBoot) {
-            // What was taken away from us goes from the paths that still have it.
-            let (ended, owed) = match state.ended {
-                Some(ended) => (Some(ended), state.owed),
-                None => Default::default(),
+            let former = state.registration.or(state.former);
+            // Keys of ours go from the paths that still have them where the
+            // registration was taken away, or turns out to have been.
+            let mut earlier = state.earlier;
+            let (owed, used) = match former.is_some() || state.ended.is_some() {
+                true => (state.owed, state.used),
+                false => {
+                    earlier.extend(state.used);
+                    Default::default()
+                }
             };
             state = LunState {
-                former: state.registration.or(state.former),
-                ended,
+                former,
+                ended: state.ended,
                 owed,
+                used,
+                earlier,
                 probing: state.probing,
+                doubted: state.doubted,
                 nexuses: state.nexuses,
                 kin: state.kin,
                 carried: state.carried,
@@ -245,9 +262,11 @@ impl Record {
                 .as_ref()
                 .map(|pending| (pending.from, pending.to)),
             probing: self.probing,
+            doubted: self.doubted,
             claimed: self.claimed,
             kin: self.kin.iter().filter_map(Nexus::id).collect(),
             used: self.used.iter().copied().collect(),
+            earlier: self.earlier.iter().copied().collect(),
             generation: self.generation,
             ..LunState::default()
         };
@@ -316,8 +335,9 @@ mod tests {
     #[test]
     fn nothing_is_taken_over_from_another_boot_or_a_register_cut_off() {
         let mut state = state();
-        let later = Record::from(&state).state(false);
+        let mut later = Record::from(&state).state(false);
         assert_eq!(later.registration(), None);
+        later.retire();
         assert!(later.owed().is_empty());
         state.registering(K1, ReservationKey(0xa2));
         let back = Record::from(&state).state(true);

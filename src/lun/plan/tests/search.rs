@@ -94,7 +94,7 @@ impl Search {
             if back && world.withdrawn && !world.excused && !world.holding().is_empty() {
                 return wrong("a key stays that the client gave up", &world);
             }
-            let ours = |index: &usize| world.beyond != Some(*index);
+            let ours = |index: &usize| !world.beyond.contains(index);
             let known = world.fenced && !world.unknowable;
             if back && known && world.holding().iter().any(ours) {
                 return wrong("a fence was undone", &world);
@@ -111,7 +111,8 @@ impl Search {
                 return wrong("a registration was given up", &world);
             }
             let steps = world.steps;
-            let in_order = world.lacking().is_empty() && world.stale().is_empty();
+            let to_go = world.fenced && !world.holding().is_empty();
+            let in_order = world.lacking().is_empty() && world.stale().is_empty() && !to_go;
             world.happen(Event::Poll);
             world.settle();
             if in_order && world.steps != steps {

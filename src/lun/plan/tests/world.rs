@@ -110,9 +110,9 @@ pub struct World {
     pub unasked: bool,
     /// Something happened after which paths may stay unregistered.
     pub excused: bool,
-    /// multipathd undid a fence on this path, in a way that is noticed but proves
-    /// nothing.
-    pub beyond: Option<usize>,
+    /// multipathd undid a fence on these paths, in a way that is noticed but
+    /// proves nothing.
+    pub beyond: Vec<usize>,
     /// It did so in a way that nobody can notice.
     pub unknowable: bool,
     /// Others have changed registrations.
@@ -138,7 +138,7 @@ impl Hash for World {
             self.withdrawn,
             self.rebooted,
             self.excused,
-            self.beyond,
+            &self.beyond,
         )
             .hash(hasher);
         (self.meddled, self.lost_one).hash(hasher);
@@ -192,7 +192,7 @@ impl World {
             rebooted: false,
             unasked: false,
             excused: false,
-            beyond: None,
+            beyond: Vec::new(),
             unknowable: false,
             meddled: false,
             lost_one: false,
@@ -312,7 +312,7 @@ impl World {
                     self.register_rival();
                 }
                 let preempt = PrOut::basic(OutAction::Preempt, anything, RIVAL, key);
-                let holding = self.holding();
+                let holding = self.registered();
                 if !self.send(&rival(), &preempt).is_good() {
                     return false;
                 }
@@ -321,7 +321,7 @@ impl World {
             Event::Clear => {
                 self.register_rival();
                 let clear = PrOut::basic(OutAction::Clear, anything, RIVAL, ReservationKey::ZERO);
-                let holding = self.holding();
+                let holding = self.registered();
                 self.send(&rival(), &clear);
                 self.fence(holding);
             }
@@ -335,7 +335,7 @@ impl World {
                 self.send(&twin, &register);
             }
             Event::PowerCycle => {
-                let holding = self.holding();
+                let holding = self.registered();
                 self.unit.power_cycle();
                 self.fence(holding);
             }
@@ -383,9 +383,11 @@ impl World {
                 let others = self.fenced_off.iter().any(|lost| *lost != index);
                 match (self.fenced, others, returned) {
                     (true, false, _) => self.unknowable = true,
-                    (true, true, false) => self.beyond = Some(index),
+                    (true, true, false) => self.beyond.push(index),
                     _ => {}
                 }
+                let back = |lost: &usize| self.beyond.contains(lost);
+                self.unknowable |= self.fenced && self.fenced_off.iter().all(back);
             }
             Event::Register(key) => self.client_registers(key, None, Known::Paths),
             Event::Withdraw => {
@@ -470,7 +472,7 @@ impl World {
             on.push(path(*index));
         }
         (self.fenced, self.withdrawn, self.rebooted) = (false, false, false);
-        (self.beyond, self.fenced_off) = (None, Vec::new());
+        (self.beyond, self.fenced_off) = (Vec::new(), Vec::new());
         self.unknowable = false;
         if most.is_some() {
             return;
@@ -640,6 +642,13 @@ impl World {
         let key = self.ours();
         let lacks = |index: &usize| self.up[*index] && self.key_of(*index) != key;
         (0..self.up.len()).filter(lacks).collect()
+    }
+
+    /// Paths of ours with the key of the registration.
+    fn registered(&self) -> Vec<usize> {
+        let key = self.ours();
+        let registered = |index: &usize| key.is_some() && self.key_of(*index) == key;
+        (0..self.up.len()).filter(registered).collect()
     }
 
     /// Paths of ours with a key of our client's.
