@@ -113,7 +113,8 @@ pub struct LunState {
     /// Keys that our client has given up or lost. multipathd may still put one
     /// on a path that returns.
     used: BTreeSet<ReservationKey>,
-    /// Those of another boot, which count once a client has registered again.
+    /// Those of another boot, and of before a REGISTER that was cut off, which
+    /// count once a client has registered again.
     earlier: BTreeSet<ReservationKey>,
     /// The keys of our nexuses when they were last read or written.
     seen: BTreeMap<NexusId, ReservationKey>,

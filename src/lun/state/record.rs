@@ -42,7 +42,7 @@ pub struct Record {
     /// Keys that our client has given up or lost.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub used: Vec<ReservationKey>,
-    /// Those of another boot.
+    /// Those of another boot, or of before a REGISTER that was cut off.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<ReservationKey>,
     /// What our nexuses had when they were last read.
@@ -287,6 +287,9 @@ impl Record {
                 state.seen.insert(nexus, *key);
             }
         }
+        // Paths that the REGISTER did not reach still have the key of before.
+        let before = self.registration.as_ref().filter(|_| cut_off);
+        state.earlier.extend(before.map(|made| made.key));
         state
     }
 }
@@ -343,5 +346,20 @@ mod tests {
         let back = Record::from(&state).state(true);
         assert_eq!(back.registration(), None);
         assert_eq!(back.owed().len(), 1, "what is to go still goes");
+    }
+
+    #[test]
+    fn the_key_before_a_register_that_was_cut_off_is_known_as_ours() {
+        let mut state = state();
+        state.registering(ReservationKey::ZERO, ReservationKey(0xa2));
+        let mut back = Record::from(&Record::from(&state).state(true)).state(true);
+        let [reached, missed] = [PathId("1:0:0:0".into()), PathId("2:0:0:0".into())];
+        let present = [reached.clone(), missed.clone()];
+        let key = ReservationKey(0xa3);
+        back.registering(ReservationKey::ZERO, key);
+        back.registered(key, RegisterFlags::default(), &[reached], &present);
+        for old in [K1, ReservationKey(0xa2)] {
+            assert!(back.old_keys(&missed).contains(&old), "{old}");
+        }
     }
 }

@@ -125,7 +125,7 @@ fn explained(record: &Record) -> BTreeSet<ReservationKey> {
     let made = record.registration.iter().chain(&record.former);
     let mut keys: BTreeSet<_> = made.map(|made| made.key).collect();
     keys.extend(record.pending.iter().flat_map(|cut| [cut.from, cut.to]));
-    keys.extend(&record.used);
+    keys.extend(record.used.iter().chain(&record.earlier));
     keys.extend(record.paths.iter().flat_map(|path| &path.owes));
     keys
 }
