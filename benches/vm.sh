@@ -1,6 +1,7 @@
 #!/bin/bash
 # Print what commands cost on a multipath map in the virtual machine: reservd beside SG_IO, sg_persist and
-# mpathpersist, from one boot. See tests/vm/bench.rs.
+# mpathpersist, from one boot; with "reaction", only how long a path that comes back waits for its registration.
+# See tests/vm/bench.rs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,4 +12,4 @@ payload=$(mktemp -d)
 trap 'rm -rf "$payload"' EXIT
 cp target/release/reservd "$payload/"
 cp "$bench" "$payload/bench"
-tests/vm/boot.sh --payload "$payload" --run '/rig/lab.sh && exec ./bench'
+tests/vm/boot.sh --payload "$payload" --run "/rig/lab.sh && exec ./bench $*"

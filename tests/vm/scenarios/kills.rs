@@ -149,7 +149,7 @@ fn whenever_it_is_killed_the_journal_explains_the_target() {
     let started = Instant::now();
     let mut dice = Dice(1);
     let mut stage = Stage::new(&mut lab);
-    let (mut answered, mut in_doubt, mut repaired) = (0, 0, 0);
+    let (mut answered, mut in_doubt, mut cut_off, mut repaired) = (0, 0, 0, 0);
     let mut starts = Vec::new();
     for kill in 0..KILLS {
         let path = ["A", "B"][kill / 4 % 2];
@@ -158,11 +158,12 @@ fn whenever_it_is_killed_the_journal_explains_the_target() {
             0 | 1 => {
                 let key = ReservationKey(0xa0 + kill as u64 % 7);
                 let client = client(&stage.map, key);
-                std::thread::sleep(dice.within(ms(90)));
+                std::thread::sleep(dice.within(ms(180)));
                 stage.lab.end("KILL");
-                if client.join().unwrap() {
-                    answered += 1;
-                    in_doubt += usize::from(stage.record().pending.is_some());
+                let cut = usize::from(stage.record().pending.is_some());
+                match client.join().unwrap() {
+                    true => (answered, in_doubt) = (answered + 1, in_doubt + cut),
+                    false => cut_off += cut,
                 }
                 "while registering"
             }
@@ -197,8 +198,8 @@ fn whenever_it_is_killed_the_journal_explains_the_target() {
     assert_eq!(keys(stage.lab.env("HOST_B")), [K1.0, K1.0]);
     starts.sort();
     println!(
-        "{KILLS} kills in {:?}; a start takes {:?}; {answered} clients had their answer, \
-         {in_doubt} of them while the journal still had the registration as on its way; \
+        "{KILLS} kills in {:?}; a start takes {:?}; {cut_off} registrations were cut off, \
+         {answered} had been answered, {in_doubt} of them before the journal knew; \
          {repaired} of {} repairs were through",
         started.elapsed(),
         starts[KILLS / 2],
