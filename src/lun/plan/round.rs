@@ -67,8 +67,8 @@ enum Stage {
     Register(PathId),
     /// The reading after a path was registered; for certain, or perhaps.
     Check(PathId, bool),
-    /// What was put on this path is being taken off.
-    Undo(PathId, ReservationKey),
+    /// What was put on this path, for certain or perhaps, is being taken off.
+    Undo(PathId, ReservationKey, bool),
     /// An old key is being taken off this path.
     Collect(PathId, ReservationKey),
 }
@@ -160,13 +160,17 @@ impl Round {
             (Stage::Check(path, certain), Answer::Status(status)) => {
                 self.check(state, path, certain, status)
             }
-            (Stage::Undo(path, key), answer) => {
+            (Stage::Undo(path, key, certain), answer) => {
                 match answer {
                     Answer::Good | Answer::Conflict => {
                         state.probe(false);
                         state.removed(&path, key);
                     }
                     _ => state.owe(&path, key),
+                }
+                if certain && answer == Answer::Conflict {
+                    // Somebody else has taken it off.
+                    state.doubt();
                 }
                 self.collect_all(state)
             }
@@ -322,17 +326,15 @@ impl Round {
         let Some(Registration { key, .. }) = state.registration() else {
             return Step::End(self.verdict);
         };
-        let mut vanished = false;
         self.verdict = match &status {
             Some(status) => {
-                vanished = certain && self.has_vanished(state, &path, status, key);
                 let own = Own {
                     steps: self.own_steps,
                     wrote: match self.shows_what_we_wrote(status, key, certain) {
                         true => BTreeSet::new(),
                         false => state.may_be(&path),
                     },
-                    vanished,
+                    vanished: certain && self.has_vanished(state, &path, status, key),
                 };
                 judge(state, status, &own)
             }
@@ -368,10 +370,7 @@ impl Round {
                 self.collect_all(state)
             }
             _ => {
-                if vanished {
-                    state.doubt();
-                }
-                self.stage = Stage::Undo(path.clone(), key);
+                self.stage = Stage::Undo(path.clone(), key, certain);
                 Step::Register(self.removal(state, path, key))
             }
         }

@@ -380,7 +380,8 @@ impl World {
                 }
                 // With no other path to show the loss nobody can know of it. With
                 // one, but nothing that happened to this path, it stays unproven.
-                let others = self.fenced_off.iter().any(|lost| *lost != index);
+                let knows = !self.is_armed() || !self.state.seen_with(key).is_empty();
+                let others = knows && self.fenced_off.iter().any(|lost| *lost != index);
                 match (self.fenced, others, returned) {
                     (true, false, _) => self.unknowable = true,
                     (true, true, false) => self.beyond.push(index),
