@@ -1,8 +1,11 @@
 //! A guest's whole use of persistent reservations, on a plain disk and on a map.
 
 use super::lab::*;
+use super::multipathd::WithoutMultipathd;
 use reservd::scsi::pr::Capabilities;
 use reservd::scsi::{InAction, OutAction, ReservationKey, ReservationType, SenseCode};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// One device of ours, the nexuses it has, and the other host's disk.
 struct Cast {
@@ -140,6 +143,57 @@ fn a_plain_disk_from_register_to_clear() {
         other: lab.env("PLAIN_HOST_B").to_owned(),
     };
     lifecycle(&mut lab, &cast, |cast| write_block(&cast.device));
+}
+
+/// libmpathpersist cannot be found for as long as this lives.
+struct WithoutLibrary(Vec<(PathBuf, PathBuf)>);
+
+impl WithoutLibrary {
+    fn new() -> Self {
+        let mut moved = Vec::new();
+        for folder in [
+            "/usr/lib/x86_64-linux-gnu",
+            "/usr/lib",
+            "/lib/x86_64-linux-gnu",
+        ] {
+            let library = Path::new(folder).join("libmpathpersist.so.0");
+            if library.exists() {
+                let away = library.with_extension("away");
+                fs::rename(&library, &away).unwrap();
+                moved.push((library, away));
+            }
+        }
+        assert!(!moved.is_empty(), "the library is somewhere else");
+        WithoutLibrary(moved)
+    }
+}
+
+impl Drop for WithoutLibrary {
+    fn drop(&mut self) {
+        for (library, away) in &self.0 {
+            fs::rename(away, library).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_host_without_multipath_tools_serves_plain_disks() {
+    let mut lab = lab();
+    {
+        let _library = WithoutLibrary::new();
+        let _multipathd = WithoutMultipathd::new();
+        let before = logged("libmpathpersist cannot be used");
+        lab.end("TERM");
+        lab.start_with("");
+        assert!(logged("libmpathpersist cannot be used") > before);
+        let cast = Cast {
+            device: lab.env("PLAIN").to_owned(),
+            nexuses: vec![(lab.env("PLAIN").to_owned(), lab.initiator("NEXUS_PLAIN"))],
+            other: lab.env("PLAIN_HOST_B").to_owned(),
+        };
+        lifecycle(&mut lab, &cast, |cast| write_block(&cast.device));
+    }
+    lab.end("TERM");
 }
 
 #[test]
