@@ -48,6 +48,7 @@ impl Map {
             terms: None,
             settings: watch::channel(Unit::default()).1,
             keeper: None,
+            source: None,
             record: Record::default(),
             same_boot: true,
         };

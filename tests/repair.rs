@@ -10,6 +10,7 @@ use reservd::device::{Nexus, Transfer};
 use reservd::journal::{Boot, Journal, Keeper, Loaded};
 use reservd::lun::notice::Notice;
 use reservd::lun::route::{Route, Source};
+use reservd::lun::snapshot::Snapshot;
 use reservd::lun::state::record::Record;
 use reservd::lun::unit::{Lun, Means, Write};
 use reservd::scsi::pr::RegisterFlags;
@@ -57,6 +58,7 @@ impl Lab {
             terms: None,
             settings: watch::channel(self.settings.clone()).1,
             keeper: None,
+            source: None,
             record: Record::default(),
             same_boot: true,
         };
@@ -294,4 +296,46 @@ async fn a_configured_key_is_put_nowhere_by_itself() {
     straight(&lab.nexuses[1], &register(NONE, K1));
     straight(&other, &register(K1, NONE));
     eventually("the other path too", || lab.keys() == [Some(K1); 2]).await;
+}
+
+/// What a unit shows changes with it, and not for the time alone.
+#[tokio::test]
+async fn a_snapshot_follows_the_unit() {
+    let mut lab = Lab::new("");
+    lab.start(None).await;
+    let mut shown = lab.lun.as_ref().unwrap().snapshot();
+    lab.nexuses[1].set_fault(Fault::Down);
+    lab.good(&register(NONE, K1)).await;
+    let state = |shown: &watch::Receiver<_>| -> (String, Vec<String>) {
+        let shown: &Snapshot = &shown.borrow();
+        let paths = shown.paths.iter();
+        let registered = paths.map(|path| path.registered.to_string()).collect();
+        (shown.state.to_string(), registered)
+    };
+    let is = |expected: &str, paths: [&str; 2]| {
+        let (state, registered) = state(&shown);
+        state == expected && registered == paths
+    };
+    // The path that is away is not to have it.
+    eventually("ok", || is("ok", ["yes", "unknown"])).await;
+    lab.returns(1);
+    eventually("both", || is("ok", ["yes", "yes"])).await;
+    let kind = ReservationType::WriteExclusiveRegistrantsOnly;
+    lab.good(&PrOut::basic(OutAction::Reserve, kind.into(), K1, NONE))
+        .await;
+    let held = || shown.borrow().reservation;
+    eventually("held", || held().is_some_and(|held| held.key == K1)).await;
+    assert_eq!(shown.borrow().key, Some(K1));
+    shown.mark_unchanged();
+    a_while().await;
+    assert!(!shown.has_changed().unwrap(), "{:?}", shown.borrow());
+    lab.fence();
+    eventually("fenced", || {
+        let (state, _) = state(&shown);
+        state == "fenced"
+    })
+    .await;
+    let shown = shown.borrow();
+    assert_eq!(shown.key, Some(K1), "which key it was");
+    assert_eq!(shown.reservation.unwrap().key, B);
 }

@@ -76,6 +76,7 @@ async fn a_path_that_is_slow_to_answer_keeps_no_key_either() {
         terms: None,
         settings: watch::channel(Unit::default()).1,
         keeper: None,
+        source: None,
         record,
         same_boot: true,
     };

@@ -118,6 +118,13 @@ pub enum Preference {
     Offline,
 }
 
+impl Preference {
+    /// False where commands fail at once.
+    pub fn is_ready(self) -> bool {
+        self != Preference::Offline
+    }
+}
+
 /// A device that is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {

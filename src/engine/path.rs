@@ -63,6 +63,10 @@ pub struct Late {
 pub struct Path {
     /// Its name.
     pub id: PathId,
+    /// Kernel name, `sdb`, where it is a disk.
+    pub name: Option<Arc<str>>,
+    /// False where the kernel fails its commands at once.
+    pub ready: bool,
     nexus: Arc<dyn Nexus>,
     lanes: Lanes,
     late: mpsc::UnboundedSender<Late>,
@@ -80,8 +84,20 @@ impl Path {
         Path {
             lanes: gates.of(&id),
             id,
+            name: None,
+            ready: true,
             nexus,
             late,
+        }
+    }
+
+    /// The same, known to be this disk.
+    #[must_use]
+    pub fn of_disk(self, name: &str, ready: bool) -> Self {
+        Path {
+            name: Some(Arc::from(name)),
+            ready,
+            ..self
         }
     }
 

@@ -6,6 +6,7 @@ use super::look::OWN_PATIENCE;
 use super::notebook::Notebook;
 use super::plan::verdict::Verdict;
 use super::route::{Route, Source};
+use super::snapshot::{Snapshot, View};
 use super::state::LunState;
 use super::unit::{Means, Order, Shared};
 use crate::config::{self, Engine};
@@ -66,22 +67,30 @@ pub(super) struct Actor {
     pub(super) claimed_at: Option<u32>,
     /// What outlives us.
     pub(super) notebook: Notebook,
+    /// What others see of the unit.
+    pub(super) view: View,
 }
 
 impl Actor {
     /// With what the journal has of the unit.
-    pub(super) fn new(wwid: Wwid, shared: Arc<Shared>, means: Means) -> Self {
+    pub(super) fn new(
+        wwid: Wwid,
+        shared: Arc<Shared>,
+        means: Means,
+        shown: watch::Sender<Snapshot>,
+    ) -> Self {
         let Means {
             engines,
             terms,
             settings,
             keeper,
+            source,
             record,
             same_boot,
         } = means;
         Actor {
             state: record.state(same_boot),
-            source: None,
+            source,
             worker: Worker::new(engines),
             settings,
             guard: Guard::new(terms, Arc::clone(&shared.watch)),
@@ -89,6 +98,7 @@ impl Actor {
             said: None,
             claimed_at: None,
             notebook: Notebook::new(keeper, &wwid, record),
+            view: View::new(shown),
             wwid,
             shared,
         }
@@ -100,7 +110,14 @@ impl Actor {
         mut orders: mpsc::Receiver<Order>,
         mut lates: mpsc::UnboundedReceiver<Late>,
     ) {
+        if let Some(source) = &self.source {
+            self.shared.refresh(source);
+        }
         loop {
+            // What is about to be looked at may be half the truth.
+            if self.look_at.is_none_or(|time| time > Instant::now()) {
+                self.publish();
+            }
             let idle_at = self.worker.idle_at();
             let shared = Arc::clone(&self.shared);
             tokio::select! {
@@ -167,6 +184,7 @@ impl Actor {
         let command = &order.write.command;
         match &order.route {
             Route::Single(id, nexus) => {
+                self.view.single = true;
                 let path = Path::new(
                     id.clone(),
                     Arc::clone(nexus),
@@ -293,6 +311,7 @@ impl Actor {
             .after(map.as_deref(), standing, command, outcome, until)
             .await;
         let moved = outcome.is_good() && command.action.steps_generation();
+        let holds = matches!(command.action, OutAction::Reserve | OutAction::Release);
         let suspicious = outcome.is_conflict()
             || then == Then::Look
             || outcome
@@ -309,7 +328,7 @@ impl Actor {
         let known = |path: &Path| used.iter().any(|used| used.id == path.id);
         if moved && !self.shared.refresh(source).iter().all(known) {
             self.look(until).await;
-        } else if moved || (suspicious && standing.is_some()) {
+        } else if moved || ((suspicious || holds) && standing.is_some()) {
             self.look_by(Instant::now());
         }
     }

@@ -46,8 +46,9 @@ impl Actor {
         let settled = !self.state.is_disturbed_at_all()
             && !paths.iter().any(|path| self.state.wants(&path.id));
         if settled && let Some(known) = self.state.generation() {
-            let now = self.engine(&paths, &source, until).generation().await;
-            if now == Some(known) {
+            let now = self.engine(&paths, &source, until).reservation().await;
+            self.view.saw(now);
+            if now.is_some_and(|now| now.generation == known) {
                 return self.look_again(&paths);
             }
         }
@@ -75,6 +76,10 @@ impl Actor {
         let key = self.state.registration().map(|made| made.key);
         self.shared.watch.expect(key.unwrap_or_default());
         self.guard.judged(verdict);
+        if !self.state.is_untouched() {
+            let now = self.engine(&paths, &source, until).reservation().await;
+            self.view.saw(now);
+        }
         self.look_again(&paths);
     }
 
@@ -112,6 +117,7 @@ impl Actor {
     async fn round(&mut self, source: &Source, paths: &[Path], until: Instant) -> Verdict {
         let repairs = self.settings.borrow().path_repair == PathRepair::Repair;
         let usable = self.engine(paths, source, until).usable().await;
+        self.view.usable = Some(usable.iter().cloned().collect());
         let present = paths.iter().map(|path| path.id.clone()).collect();
         let mut round = Round::new(present, usable, repairs);
         let mut answer = Answer::Begin;

@@ -15,6 +15,7 @@ pub mod notice;
 pub mod plan;
 pub mod registry;
 pub mod route;
+pub mod snapshot;
 pub mod state;
 pub mod unit;
 pub mod watch;

@@ -26,7 +26,7 @@ type DiskKey = (DeviceNumber, u64);
 type FileKey = (u64, u64);
 
 /// A unit as one host sees it; only simulated hosts have names.
-pub(super) type LunKey = (Wwid, String);
+pub type LunKey = (Wwid, String);
 
 /// A client's device, resolved.
 #[derive(Debug, Clone)]
@@ -63,6 +63,8 @@ pub struct Registry {
     engines: Arc<Engines>,
     terms: Option<Terms>,
     keeper: Option<Arc<Keeper>>,
+    /// How many units there are; those who watch them hear of a new one.
+    count: watch::Sender<usize>,
 }
 
 /// The units in use, and what is configured for all.
@@ -148,6 +150,21 @@ impl Registry {
             let entry = self.start((&wwid, ""), map, settings, record, same_boot);
             luns.insert((wwid, String::new()), entry);
         }
+    }
+
+    /// The units in use. They stay as long as the registry does.
+    pub fn units(&self) -> Vec<(LunKey, Arc<Lun>)> {
+        let units = lock(&self.units);
+        let entries = units.luns.iter();
+        entries
+            .map(|(key, entry)| (key.clone(), Arc::clone(&entry.lun)))
+            .collect()
+    }
+
+    /// Their number, as it grows. It may be a moment ahead of [`Registry::units`],
+    /// which waits for the lock under which it grows.
+    pub fn count(&self) -> watch::Receiver<usize> {
+        self.count.subscribe()
     }
 
     /// Lets this file stand for simulated paths.
@@ -288,9 +305,11 @@ impl Registry {
             settings: receiver,
             // Simulated units end with us.
             keeper: self.keeper.clone().filter(|_| host.is_empty()),
+            source: map.map(|map| Source::Map(self.sysfs.clone(), map)),
             record,
             same_boot,
         };
+        self.count.send_modify(|count| *count += 1);
         Entry {
             lun: Arc::new(Lun::start(wwid.clone(), means)),
             map,

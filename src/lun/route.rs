@@ -63,6 +63,14 @@ impl Source {
         }
     }
 
+    /// What people call it at present.
+    pub fn label(&self) -> Option<String> {
+        match self {
+            Source::Map(sysfs, number) => sysfs.map_name(*number),
+            Source::Fixed { name, .. } => Some(name.clone()),
+        }
+    }
+
     /// The map and the device number of one of its paths, where it is one.
     pub fn number_of(&self, path: &PathId) -> Option<(DeviceNumber, DeviceNumber)> {
         let Source::Map(sysfs, map) = self else {
@@ -83,7 +91,9 @@ impl Source {
                 .into_iter()
                 .map(|disk| {
                     let id = PathId(disk.hctl.clone());
-                    path(id, Arc::new(DiskNexus::new(disk)) as Arc<dyn Nexus>)
+                    let (name, ready) = (disk.name.clone(), disk.preference.is_ready());
+                    let nexus = Arc::new(DiskNexus::new(disk)) as Arc<dyn Nexus>;
+                    path(id, nexus).of_disk(&name, ready)
                 })
                 .collect(),
             Source::Fixed { paths, .. } => paths

@@ -4,6 +4,7 @@ use super::actor::Actor;
 use super::guard::Terms;
 use super::notice::{Notice, Notices};
 use super::route::{Route, Source};
+use super::snapshot::Snapshot;
 use super::state::PathId;
 use super::state::record::Record;
 use super::watch::Watch;
@@ -55,6 +56,8 @@ pub struct Means {
     pub settings: watch::Receiver<config::Unit>,
     /// The journal; without, a restart forgets.
     pub keeper: Option<Arc<Keeper>>,
+    /// Where its paths are, as far as that is known.
+    pub source: Option<Source>,
     /// What the journal has of the unit.
     pub record: Record,
     /// Written since the host was started.
@@ -67,6 +70,7 @@ pub struct Lun {
     wwid: Wwid,
     inbox: mpsc::Sender<Order>,
     shared: Arc<Shared>,
+    snapshot: watch::Receiver<Snapshot>,
 }
 
 /// What the actor and the readers have in common.
@@ -82,7 +86,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn cached(&self, source: &Source) -> Option<Arc<[Path]>> {
+    pub(super) fn cached(&self, source: &Source) -> Option<Arc<[Path]>> {
         let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         paths.get(&source.key()).cloned()
     }
@@ -112,13 +116,21 @@ impl Lun {
             notices: Mutex::default(),
             noticed: Notify::new(),
         });
-        let actor = Actor::new(wwid.clone(), Arc::clone(&shared), means);
+        let (shown, snapshot) = watch::channel(Snapshot::new(wwid.clone()));
+        let actor = Actor::new(wwid.clone(), Arc::clone(&shared), means, shown);
         tokio::spawn(actor.run(orders, lates));
         Lun {
             wwid,
             inbox,
             shared,
+            snapshot,
         }
+    }
+
+    /// The unit as its actor last saw it, and as it changes. Looking at it sends
+    /// nothing to the unit.
+    pub fn snapshot(&self) -> watch::Receiver<Snapshot> {
+        self.snapshot.clone()
     }
 
     /// The unit's name.

@@ -101,6 +101,7 @@ impl Lab {
             terms: Some(terms),
             settings,
             keeper: None,
+            source: None,
             record: Record::default(),
             same_boot: true,
         };

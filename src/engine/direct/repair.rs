@@ -18,8 +18,6 @@ const ANSWERING: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_millis(20);
 /// A path gets this long for a REGISTER: the next client waits behind it.
 const REGISTERING: Duration = Duration::from_secs(2);
-/// Allocation length of the header of READ KEYS, in bytes.
-const HEADER: u16 = 8;
 
 impl Direct<'_> {
     /// Does what a round asks for; what is to be written down is its caller's.
@@ -61,7 +59,9 @@ impl Direct<'_> {
         }
         // A unit without READ FULL STATUS: the key's absence proves that it is
         // gone; its presence proves nothing, for it may be another host's.
-        let keys = self.read_now(InAction::ReadKeys).await;
+        let keys = self
+            .read_now(InAction::ReadKeys, super::STATUS_LENGTH)
+            .await;
         let registration = self.state.registration();
         match (
             keys.and_then(|data| KeyList::parse(&data).ok()),
@@ -113,26 +113,27 @@ impl Direct<'_> {
 
     /// Whether `key` holds the reservation; `None` where that cannot be read.
     pub async fn holds(&self, key: ReservationKey) -> Option<bool> {
-        let data = self.read_now(InAction::ReadReservation).await?;
-        let reservation = ReservationData::parse(&data).ok()?.reservation;
-        Some(reservation.is_some_and(|held| held.key == key))
+        let held = self.reservation().await?.reservation;
+        Some(held.is_some_and(|held| held.key == key))
     }
 
     /// PRGENERATION as it is now; `None` where it cannot be read.
     pub async fn generation(&self) -> Option<u32> {
-        let command = PrIn {
-            action: InAction::ReadKeys,
-            allocation_length: HEADER,
-        };
-        let answer = crate::engine::read::read(self.paths, 0, command, self.until).await;
-        let data = answer.outcome.is_good().then_some(answer.outcome.data)?;
-        Some(KeyList::parse(&data).ok()?.generation)
+        Some(self.reservation().await?.generation)
     }
 
-    async fn read_now(&self, action: InAction) -> Option<Vec<u8>> {
+    /// PRGENERATION and the reservation as they are now; `None` where they cannot
+    /// be read.
+    pub async fn reservation(&self) -> Option<ReservationData> {
+        let length = ReservationData::LENGTH;
+        let data = self.read_now(InAction::ReadReservation, length).await?;
+        ReservationData::parse(&data).ok()
+    }
+
+    async fn read_now(&self, action: InAction, allocation_length: u16) -> Option<Vec<u8>> {
         let command = PrIn {
             action,
-            allocation_length: super::STATUS_LENGTH,
+            allocation_length,
         };
         let answer = crate::engine::read::read(self.paths, 0, command, self.until).await;
         answer.outcome.is_good().then_some(answer.outcome.data)

@@ -107,6 +107,14 @@ impl LunState {
         has && !self.disturbed.contains(path) && !self.renewed.contains(path)
     }
 
+    /// The key of this path at the last reading, zero for none; `None` where its
+    /// nexus is not known, or something has happened to it since.
+    pub fn last_key(&self, path: &PathId) -> Option<ReservationKey> {
+        let nexus = self.nexuses.get(path)?;
+        let sure = !self.disturbed.contains(path) && !self.renewed.contains(path);
+        sure.then(|| self.seen.get(nexus).copied().unwrap_or_default())
+    }
+
     /// True where this path is to be looked at: it may lack the registration,
     /// or have a key that is to go.
     pub fn wants(&self, path: &PathId) -> bool {
