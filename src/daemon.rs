@@ -1,6 +1,7 @@
 //! The one place that knows all parts: start order, signals, reload, shutdown.
 
 use crate::config::{Config, Engine, Files, Simulator};
+use crate::dbus::{self, Bus, Desk, Reload};
 use crate::device::identity::SysFs;
 use crate::engine::mpathpersist::{self, Engines, Launch};
 use crate::journal::{Journal, Keeper};
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// The service manager hears this often that the event loop runs. It also keeps
 /// the next timer near, so that the later ones of commands need not wake it: an
@@ -42,6 +43,8 @@ pub struct Setup {
     pub journal: Option<PathBuf>,
     /// Sockets for QEMU, non-blocking.
     pub listeners: Vec<UnixListener>,
+    /// The bus to be on, if any.
+    pub bus: Option<Bus>,
     /// Talk to the service manager.
     pub notify: bool,
 }
@@ -92,6 +95,17 @@ async fn serve(setup: Setup) -> io::Result<()> {
         servers.spawn(Arc::clone(&service).serve(listener, stopping.clone()));
     }
     let watching = tokio::spawn(listen(Arc::clone(&service)));
+    let (ask, mut asked) = mpsc::channel(1);
+    if let Some(bus) = setup.bus {
+        appear(
+            bus,
+            &service,
+            &setup.config,
+            setup.files.as_ref(),
+            ask,
+            stopping,
+        );
+    }
     let tell = |states: &[NotifyState<'_>]| {
         if setup.notify {
             // Without a service manager there is nobody to tell.
@@ -111,8 +125,15 @@ async fn serve(setup: Setup) -> io::Result<()> {
                 if let Ok(now) = NotifyState::monotonic_usec_now() {
                     tell(&[NotifyState::Reloading, now]);
                 }
-                reload(setup.files.as_ref(), &setup.config, &service).await;
+                // The log has the reason, if it failed.
+                let _ = reload(setup.files.as_ref(), &setup.config, &service).await;
                 tell(&[NotifyState::Ready]);
+            }
+            Some(reply) = asked.recv() => {
+                let reply: Reload = reply;
+                let result = reload(setup.files.as_ref(), &setup.config, &service).await;
+                // Whoever asked may have left.
+                let _ = reply.send(result);
             }
         }
     }
@@ -127,6 +148,27 @@ async fn serve(setup: Setup) -> io::Result<()> {
         _ = interrupt.recv() => tracing::warn!("stopped at once"),
     }
     Ok(())
+}
+
+/// Is on the bus from now on, when there is one.
+fn appear(
+    bus: Bus,
+    service: &Arc<Service>,
+    config: &Config,
+    files: Option<&Files>,
+    reload: mpsc::Sender<Reload>,
+    stopping: watch::Receiver<bool>,
+) {
+    let path = files.map_or_else(PathBuf::new, |files| files.main().to_owned());
+    let desk = Desk::new(
+        Arc::clone(service),
+        path,
+        config.simulator.is_some(),
+        reload,
+    );
+    if let Err(error) = dbus::start(bus, desk, stopping) {
+        tracing::error!(%error, "not on the bus: no thread for it");
+    }
 }
 
 /// Opens the journal, and goes on with what it has. Without it everything works
@@ -161,10 +203,10 @@ async fn listen(service: Arc<Service>) {
 
 /// Takes over what the files say now, or nothing of it if any of them is wrong.
 /// Some settings need a restart.
-async fn reload(files: Option<&Files>, started: &Config, service: &Service) {
+async fn reload(files: Option<&Files>, started: &Config, service: &Service) -> Result<(), String> {
     let Some(files) = files else {
         tracing::info!("nothing to reload: no configuration file in use");
-        return;
+        return Ok(());
     };
     match files.load() {
         Ok(config) => {
@@ -175,8 +217,12 @@ async fn reload(files: Option<&Files>, started: &Config, service: &Service) {
             establish(service.registry.engines(), &config).await;
             service.registry.configure(config);
             tracing::info!(path = %files.main().display(), "configuration reloaded");
+            Ok(())
         }
-        Err(error) => tracing::error!(%error, "configuration not reloaded; the old one stays"),
+        Err(error) => {
+            tracing::error!(%error, "configuration not reloaded; the old one stays");
+            Err(error.to_string())
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod dbus;
 pub mod device;
 pub mod engine;
 pub mod import;

@@ -3,6 +3,7 @@
 use clap::Parser;
 use reservd::config::{Config, Files, Invalid, Text};
 use reservd::daemon::{self, Setup};
+use reservd::dbus::Bus;
 use reservd::socket::BoundSocket;
 use reservd::sys::activation::inherited_sockets;
 use std::os::unix::net::UnixListener;
@@ -99,6 +100,7 @@ fn start(config: Config, files: Files) -> anyhow::Result<()> {
         .is_none()
         .then(|| config.journal.directory.clone());
     daemon::run(Setup {
+        bus: config.dbus.enabled.then(Bus::from_environment),
         config,
         journal,
         files: Some(files),

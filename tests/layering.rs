@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
         "logging",
         "client",
         "cli",
+        "dbus",
     ],
     &["daemon"],
     &["main", "bin"],

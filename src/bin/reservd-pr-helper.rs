@@ -130,6 +130,8 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         config: Config::default(),
         files: None,
         listeners: vec![listener],
+        // The name there belongs to reservd.
+        bus: None,
         // libvirt's NOTIFY_SOCKET, where there is one, is not ours.
         notify: false,
     })?;

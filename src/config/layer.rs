@@ -4,7 +4,7 @@
 use super::key::KeySource;
 use super::text::{Invalid, Text};
 use super::unit::{Coordination, Engine, Multipath, PathRepair, Selector, Settings, put};
-use super::{Commands, Helper, Journal, SimulatedLun, Simulator};
+use super::{Commands, DBus, Helper, Journal, SimulatedLun, Simulator};
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
@@ -22,6 +22,7 @@ pub(super) struct Layer {
     pub(super) helper: HelperLayer,
     pub(super) commands: CommandsLayer,
     pub(super) journal: JournalLayer,
+    pub(super) dbus: DBusLayer,
     pub(super) defaults: DefaultsLayer,
     #[serde(deserialize_with = "sections")]
     pub(super) multipath: Vec<Spanned<Section>>,
@@ -79,6 +80,18 @@ pub(super) struct JournalLayer {
 impl JournalLayer {
     pub(super) fn lay_over(self, journal: &mut Journal) {
         put(&mut journal.directory, self.directory);
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct DBusLayer {
+    enabled: Option<bool>,
+}
+
+impl DBusLayer {
+    pub(super) fn lay_over(self, dbus: &mut DBus) {
+        put(&mut dbus.enabled, self.enabled);
     }
 }
 

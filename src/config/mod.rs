@@ -37,6 +37,8 @@ pub struct Config {
     pub commands: Commands,
     /// What outlives a restart.
     pub journal: Journal,
+    /// Control over D-Bus.
+    pub dbus: DBus,
     /// What holds for units that no section is about.
     pub defaults: Unit,
     /// What is said of single units, in the order of the files.
@@ -93,6 +95,19 @@ impl Default for Journal {
         Journal {
             directory: DEFAULT_JOURNAL.into(),
         }
+    }
+}
+
+/// `[dbus]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DBus {
+    /// Be on the system bus when there is one.
+    pub enabled: bool,
+}
+
+impl Default for DBus {
+    fn default() -> Self {
+        DBus { enabled: true }
     }
 }
 
@@ -153,6 +168,7 @@ impl Config {
             layer.helper.lay_over(&mut config.helper);
             layer.commands.lay_over(&mut config.commands);
             layer.journal.lay_over(&mut config.journal);
+            layer.dbus.lay_over(&mut config.dbus);
             layer.defaults.settings(text).lay_over(&mut config.defaults);
             for section in layer.multipath {
                 let (new, span) = layer::multipath(section, text)?;
@@ -214,6 +230,7 @@ impl Config {
                 new.max_connections != old.max_connections,
             ),
             ("directory", self.journal != started.journal),
+            ("enabled", self.dbus != started.dbus),
             ("simulator", self.simulator != started.simulator),
         ]
         .into_iter()

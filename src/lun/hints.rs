@@ -52,6 +52,15 @@ impl Registry {
         maps.into_iter().find(|map| map.wwid == *wwid)
     }
 
+    /// The map with this WWID, name or number, whether it is used or not. Reads
+    /// sysfs.
+    pub fn map_named(&self, text: &str) -> Option<Map> {
+        let maps = self.sysfs.maps().unwrap_or_default();
+        maps.into_iter().find(|map| {
+            map.wwid.as_str() == text || map.name == text || map.number.to_string() == text
+        })
+    }
+
     fn tell(&self, wwid: &Wwid, map: Option<&Map>, notice: &Notice) {
         let lun = {
             let units = lock(&self.units);

@@ -14,7 +14,7 @@ use crate::device::{Nexus, TransportError};
 use crate::engine::mpathpersist::Engines;
 use crate::engine::{Gates, Late, Path, read};
 use crate::journal::Keeper;
-use crate::scsi::{Cdb, Outcome, PrIn, PrOut, SenseCode};
+use crate::scsi::{Cdb, Outcome, PrIn, PrOut, ReservationKey, SenseCode};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -148,6 +148,12 @@ impl Lun {
     /// True while multipathd is known to register this unit's returning paths.
     pub fn is_guarded(&self) -> bool {
         self.shared.watch.is_confirmed()
+    }
+
+    /// The key this host has registered, if that stands; up to date when a command
+    /// has been answered.
+    pub fn registered_key(&self) -> Option<ReservationKey> {
+        self.shared.watch.key()
     }
 
     /// Runs a PERSISTENT RESERVE IN. Answers by `until`, which every path keeps.

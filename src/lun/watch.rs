@@ -31,6 +31,12 @@ impl Watch {
         self.key.store(key.0, Ordering::Relaxed);
     }
 
+    /// The key that is registered, if one is.
+    pub fn key(&self) -> Option<ReservationKey> {
+        let key = ReservationKey(self.key.load(Ordering::Relaxed));
+        (!key.is_zero()).then_some(key)
+    }
+
     /// Waits until an answer to a client has shown that our key may be gone.
     pub async fn suspicion(&self) {
         self.suspicion.notified().await;

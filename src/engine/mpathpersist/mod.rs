@@ -157,6 +157,11 @@ impl Engines {
         *lock(&self.library) = library;
     }
 
+    /// The library's version, where it is there.
+    pub fn library(&self) -> Option<Version> {
+        *lock(&self.library)
+    }
+
     /// How workers are started.
     pub fn launch(&self) -> &Launch {
         &self.launch

@@ -1,0 +1,446 @@
+//! `org.reservd1.Manager`: finds units, and changes them.
+
+use super::desk::{Desk, Errand};
+use super::device::Device;
+use super::error::Error;
+use super::name;
+use crate::lun::registry::{LunKey, Target};
+use crate::scsi::{OutAction, ReservationKey, ReservationType, ScopeType};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, ObjectPath, OwnedObjectPath, Variant, interface};
+
+/// A new unit shows up on the bus within moments; this many are waited for.
+const MOMENTS: usize = 100;
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// The daemon on the bus.
+#[derive(Debug)]
+pub struct Manager {
+    desk: Arc<Desk>,
+}
+
+impl Manager {
+    /// For this desk.
+    pub fn new(desk: Arc<Desk>) -> Self {
+        Manager { desk }
+    }
+
+    /// The units in use with this name.
+    fn matching(&self, text: &str) -> Vec<LunKey> {
+        let units = self.desk.registry().units().into_iter();
+        let named = units.filter(|(key, lun)| {
+            let snapshot = lun.snapshot();
+            let is_it = name::is_name_of(text, key, &snapshot.borrow());
+            is_it || name::object(key).as_str() == text
+        });
+        named.map(|(key, _)| key).collect()
+    }
+
+    /// The unit behind a resolved device.
+    fn key_of(&self, target: &Target) -> Option<LunKey> {
+        let units = self.desk.registry().units().into_iter();
+        let mut same = units.filter(|(_, lun)| Arc::ptr_eq(lun, &target.lun));
+        same.next().map(|(key, _)| key)
+    }
+
+    /// Changes a unit, for root.
+    async fn change<F>(
+        &self,
+        caller: Caller<'_>,
+        what: &'static str,
+        device: &str,
+        work: impl FnOnce(Errand) -> F,
+    ) -> Result<(), Error>
+    where
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let uid = caller.is_root(what).await?;
+        let result = self.desk.run(work).await;
+        let error = result.as_ref().err().map(ToString::to_string);
+        tracing::info!(uid, what, device, error, "asked for over D-Bus");
+        result
+    }
+
+    /// Asks a unit, for root.
+    async fn ask<T, F>(
+        &self,
+        caller: Caller<'_>,
+        what: &'static str,
+        work: impl FnOnce(Errand) -> F,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        caller.is_root(what).await?;
+        self.desk.run(work).await
+    }
+}
+
+/// Who calls.
+#[derive(Debug, Clone, Copy)]
+struct Caller<'a> {
+    connection: &'a Connection,
+    header: &'a Header<'a>,
+}
+
+impl Caller<'_> {
+    async fn uid(&self) -> Result<u32, Error> {
+        let Some(sender) = self.header.sender() else {
+            return Err(Error::PolicyDenied("nobody is said to have asked".into()));
+        };
+        let bus = "org.freedesktop.DBus";
+        let reply = self
+            .connection
+            .call_method(
+                Some(bus),
+                "/org/freedesktop/DBus",
+                Some(bus),
+                "GetConnectionUnixUser",
+                &sender.as_str(),
+            )
+            .await?;
+        Ok(reply.body().deserialize()?)
+    }
+
+    /// Root, or the user that the daemon itself runs as.
+    async fn is_root(&self, what: &str) -> Result<u32, Error> {
+        let uid = self.uid().await?;
+        match uid == 0 || uid == nix::unistd::geteuid().as_raw() {
+            true => Ok(uid),
+            false => Err(Error::PolicyDenied(format!(
+                "{what} is for root only: rules for other users (polkit) are not supported yet"
+            ))),
+        }
+    }
+}
+
+fn key(text: &str) -> Result<ReservationKey, Error> {
+    let key: ReservationKey = text
+        .parse()
+        .map_err(|error| Error::InvalidKey(format!("{text:?}: {error}")))?;
+    match key.is_zero() {
+        true => Err(Error::InvalidKey("0x0 is no key".into())),
+        false => Ok(key),
+    }
+}
+
+fn scope_type(text: &str) -> Result<ScopeType, Error> {
+    let kind: ReservationType = text
+        .parse()
+        .map_err(|error| Error::InvalidType(format!("{text:?}: {error}")))?;
+    Ok(kind.into())
+}
+
+#[interface(name = "org.reservd1.Manager", introspection_docs = false)]
+impl Manager {
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn config_path(&self) -> String {
+        self.desk.config.display().to_string()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn simulated(&self) -> bool {
+        self.desk.simulated
+    }
+
+    #[zbus(property)]
+    fn library_version(&self) -> String {
+        let library = self.desk.registry().engines().library();
+        library.map_or_else(String::new, |version| version.to_string())
+    }
+
+    #[zbus(property)]
+    fn devices(&self) -> Vec<OwnedObjectPath> {
+        let units = self.desk.registry().units();
+        let mut paths: Vec<_> = units.iter().map(|(key, _)| name::object(key)).collect();
+        paths.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        paths
+    }
+
+    #[zbus(property)]
+    fn devices_by_state(&self) -> BTreeMap<String, u32> {
+        let mut states = BTreeMap::new();
+        for (_, lun) in self.desk.registry().units() {
+            let state = lun.snapshot().borrow().state.to_string();
+            *states.entry(state).or_default() += 1;
+        }
+        states
+    }
+
+    #[zbus(out_args("object"))]
+    async fn find_device(
+        &self,
+        device: &str,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        match &self.matching(device)[..] {
+            [key] => return Ok(name::object(key)),
+            [] => {}
+            many => {
+                let paths: Vec<_> = many
+                    .iter()
+                    .map(|key| name::object(key).to_string())
+                    .collect();
+                let text = format!("{device} may be {}", paths.join(", "));
+                return Err(Error::AmbiguousDevice(text));
+            }
+        }
+        // A file that nobody uses yet is opened for root only.
+        let caller = Caller {
+            connection,
+            header: &header,
+        };
+        if caller.is_root("FindDevice").await.is_err() {
+            let text = format!("{device}: no unit in use has this name");
+            return Err(Error::NoSuchDevice(text));
+        }
+        let text = device.to_owned();
+        let work = |errand: Errand| async move { errand.resolve(&text).await };
+        let target = self.desk.run(work).await?;
+        let Some(key) = self.key_of(&target) else {
+            return Err(Error::NoSuchDevice(device.to_owned()));
+        };
+        let path = name::object(&key);
+        for _ in 0..MOMENTS {
+            if connection
+                .object_server()
+                .interface::<_, Device>(&path)
+                .await
+                .is_ok()
+            {
+                break;
+            }
+            sleep(MOMENT).await;
+        }
+        Ok(path)
+    }
+
+    #[zbus(out_args("keys"))]
+    async fn read_keys(
+        &self,
+        device: String,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<String>, Error> {
+        let header = &header;
+        let list = self
+            .ask(
+                Caller { connection, header },
+                "ReadKeys",
+                |errand| async move {
+                    let target = errand.resolve(&device).await?;
+                    errand.keys(&target).await
+                },
+            )
+            .await?;
+        Ok(list.keys.iter().map(ToString::to_string).collect())
+    }
+
+    #[zbus(out_args("reservation"))]
+    async fn read_reservation(
+        &self,
+        device: String,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<BTreeMap<&'static str, Variant<'static>>, Error> {
+        let header = &header;
+        let data = self
+            .ask(
+                Caller { connection, header },
+                "ReadReservation",
+                |errand| async move {
+                    let target = errand.resolve(&device).await?;
+                    errand.reservation(&target).await
+                },
+            )
+            .await?;
+        let held = data.reservation;
+        let kind = held.and_then(|held| held.scope_type.kind());
+        Ok(BTreeMap::from([
+            ("generation", Variant::from(data.generation)),
+            ("held", Variant::from(held.is_some())),
+            (
+                "key",
+                Variant::from(held.map_or_else(String::new, |held| held.key.to_string())),
+            ),
+            (
+                "type",
+                Variant::from(kind.map_or("", ReservationType::short_name)),
+            ),
+        ]))
+    }
+
+    async fn register(
+        &self,
+        device: String,
+        key: &str,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        let (header, key) = (&header, self::key(key)?);
+        let text = device.clone();
+        self.change(
+            Caller { connection, header },
+            "Register",
+            &device,
+            |errand| async move {
+                let target = errand.map(&text).await?;
+                errand.register(&target, key).await
+            },
+        )
+        .await
+    }
+
+    async fn unregister(
+        &self,
+        device: String,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        let header = &header;
+        let text = device.clone();
+        self.change(
+            Caller { connection, header },
+            "Unregister",
+            &device,
+            |errand| async move {
+                let target = errand.map(&text).await?;
+                errand.unregister(&target).await
+            },
+        )
+        .await
+    }
+
+    async fn reserve(
+        &self,
+        device: String,
+        r#type: &str,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        let (header, kind) = (&header, scope_type(r#type)?);
+        let text = device.clone();
+        self.change(
+            Caller { connection, header },
+            "Reserve",
+            &device,
+            |errand| async move {
+                let target = errand.map(&text).await?;
+                let none = ReservationKey::ZERO;
+                errand
+                    .with_own_key(&target, OutAction::Reserve, kind, none)
+                    .await
+            },
+        )
+        .await
+    }
+
+    async fn release(
+        &self,
+        device: String,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        let header = &header;
+        let text = device.clone();
+        self.change(
+            Caller { connection, header },
+            "Release",
+            &device,
+            |errand| async move {
+                let target = errand.map(&text).await?;
+                errand.release(&target).await
+            },
+        )
+        .await
+    }
+
+    async fn preempt(
+        &self,
+        device: String,
+        victim: &str,
+        r#type: &str,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        let (header, victim, kind) = (&header, key(victim)?, scope_type(r#type)?);
+        let text = device.clone();
+        self.change(
+            Caller { connection, header },
+            "Preempt",
+            &device,
+            |errand| async move {
+                let target = errand.map(&text).await?;
+                errand
+                    .with_own_key(&target, OutAction::Preempt, kind, victim)
+                    .await
+            },
+        )
+        .await
+    }
+
+    async fn clear(
+        &self,
+        device: String,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        let header = &header;
+        let text = device.clone();
+        self.change(
+            Caller { connection, header },
+            "Clear",
+            &device,
+            |errand| async move {
+                let target = errand.map(&text).await?;
+                let none = ReservationKey::ZERO;
+                errand
+                    .with_own_key(&target, OutAction::Clear, ScopeType(0), none)
+                    .await
+            },
+        )
+        .await
+    }
+
+    async fn rescan(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        let header = &header;
+        Caller { connection, header }.is_root("Rescan").await?;
+        self.desk.rescan().await
+    }
+
+    async fn reload(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), Error> {
+        let header = &header;
+        Caller { connection, header }.is_root("Reload").await?;
+        self.desk.reload().await
+    }
+
+    #[zbus(signal)]
+    pub(super) async fn device_state_changed(
+        emitter: &SignalEmitter<'_>,
+        device: ObjectPath<'_>,
+        wwid: &str,
+        old: &str,
+        new: &str,
+        reason: &str,
+    ) -> zbus::Result<()>;
+}
