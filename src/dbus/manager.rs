@@ -1,5 +1,6 @@
 //! `org.reservd1.Manager`: finds units, and changes them.
 
+use super::caller::{Caller, present_key, scope_type};
 use super::desk::{Desk, Errand};
 use super::device::Device;
 use super::error::Error;
@@ -59,7 +60,7 @@ impl Manager {
     where
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        let uid = caller.is_root(what).await?;
+        let uid = caller.root(what).await?;
         let result = self.desk.run(work).await;
         let error = result.as_ref().err().map(ToString::to_string);
         tracing::info!(uid, what, device, error, "asked for over D-Bus");
@@ -77,64 +78,9 @@ impl Manager {
         T: Send + 'static,
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        caller.is_root(what).await?;
+        caller.root(what).await?;
         self.desk.run(work).await
     }
-}
-
-/// Who calls.
-#[derive(Debug, Clone, Copy)]
-struct Caller<'a> {
-    connection: &'a Connection,
-    header: &'a Header<'a>,
-}
-
-impl Caller<'_> {
-    async fn uid(&self) -> Result<u32, Error> {
-        let Some(sender) = self.header.sender() else {
-            return Err(Error::PolicyDenied("nobody is said to have asked".into()));
-        };
-        let bus = "org.freedesktop.DBus";
-        let reply = self
-            .connection
-            .call_method(
-                Some(bus),
-                "/org/freedesktop/DBus",
-                Some(bus),
-                "GetConnectionUnixUser",
-                &sender.as_str(),
-            )
-            .await?;
-        Ok(reply.body().deserialize()?)
-    }
-
-    /// Root, or the user that the daemon itself runs as.
-    async fn is_root(&self, what: &str) -> Result<u32, Error> {
-        let uid = self.uid().await?;
-        match uid == 0 || uid == nix::unistd::geteuid().as_raw() {
-            true => Ok(uid),
-            false => Err(Error::PolicyDenied(format!(
-                "{what} is for root only: rules for other users (polkit) are not supported yet"
-            ))),
-        }
-    }
-}
-
-fn key(text: &str) -> Result<ReservationKey, Error> {
-    let key: ReservationKey = text
-        .parse()
-        .map_err(|error| Error::InvalidKey(format!("{text:?}: {error}")))?;
-    match key.is_zero() {
-        true => Err(Error::InvalidKey("0x0 is no key".into())),
-        false => Ok(key),
-    }
-}
-
-fn scope_type(text: &str) -> Result<ScopeType, Error> {
-    let kind: ReservationType = text
-        .parse()
-        .map_err(|error| Error::InvalidType(format!("{text:?}: {error}")))?;
-    Ok(kind.into())
 }
 
 #[interface(name = "org.reservd1.Manager", introspection_docs = false)]
@@ -202,7 +148,7 @@ impl Manager {
             connection,
             header: &header,
         };
-        if caller.is_root("FindDevice").await.is_err() {
+        if caller.root("FindDevice").await.is_err() {
             let text = format!("{device}: no unit in use has this name");
             return Err(Error::NoSuchDevice(text));
         }
@@ -289,7 +235,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
-        let (header, key) = (&header, self::key(key)?);
+        let (header, key) = (&header, present_key(key)?);
         let text = device.clone();
         self.change(
             Caller { connection, header },
@@ -375,7 +321,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
-        let (header, victim, kind) = (&header, key(victim)?, scope_type(r#type)?);
+        let (header, victim, kind) = (&header, present_key(victim)?, scope_type(r#type)?);
         let text = device.clone();
         self.change(
             Caller { connection, header },
@@ -420,7 +366,7 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
         let header = &header;
-        Caller { connection, header }.is_root("Rescan").await?;
+        Caller { connection, header }.root("Rescan").await?;
         self.desk.rescan().await
     }
 
@@ -430,7 +376,7 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
         let header = &header;
-        Caller { connection, header }.is_root("Reload").await?;
+        Caller { connection, header }.root("Reload").await?;
         self.desk.reload().await
     }
 

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod caller;
 mod desk;
 mod device;
 mod error;

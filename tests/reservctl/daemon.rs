@@ -31,12 +31,18 @@ impl Daemon {
 
     /// With more in its configuration.
     pub fn start_with(more: &str) -> Self {
+        Daemon::start_on("unix:path=/dev/null", more)
+    }
+
+    /// On the bus with this address.
+    pub fn start_on(bus: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         configure(folder.path(), more);
         let process = Command::new(env!("CARGO_BIN_EXE_reservd"))
             .arg("--config")
             .arg(folder.path().join("reservd.toml"))
             .env_remove("NOTIFY_SOCKET")
+            .env("RESERVD_BUS_ADDRESS", bus)
             .env_remove("LISTEN_FDS")
             .stdout(Stdio::null())
             .stderr(File::create(folder.path().join("log")).unwrap())
