@@ -46,6 +46,10 @@ pub enum Command {
     /// Send one persistent reservation command to a device, as a guest would.
     #[command(subcommand, after_help = format!("{PR_NOTES}\n\n{EXIT_CODES}"))]
     Pr(Pr),
+    /// Show the units in use, the states of their registrations, and the reasons.
+    ///
+    /// They are as reservd last saw them; no device is asked. This goes over D-Bus.
+    Status,
     /// Say what this host has, and who runs which command on multipath maps.
     ///
     /// multipathd is asked for its configuration; where its socket is started by

@@ -35,6 +35,8 @@ pub enum Failure {
     File(PathBuf, io::Error),
     /// This process cannot do its work.
     Runtime(io::Error),
+    /// reservd cannot be asked over D-Bus.
+    Bus(String),
     /// The device cannot be opened.
     Device(PathBuf, io::Error),
     /// The helper cannot be reached.
@@ -73,6 +75,7 @@ impl Failure {
             Failure::Config(_) => "config",
             Failure::File(..) => "file",
             Failure::Runtime(_) => "runtime",
+            Failure::Bus(_) => "bus",
             Failure::Device(..) => "device",
             Failure::Connection(..) => "connection",
             Failure::Lost(..) => "lost",
@@ -100,6 +103,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Config(error) => error.fmt(f),
             Failure::Runtime(error) => error.fmt(f),
+            Failure::Bus(text) => write!(f, "D-Bus: {text}"),
             Failure::File(path, error) | Failure::Device(path, error) => {
                 write!(f, "{}: {error}", path.display())
             }
@@ -126,9 +130,11 @@ impl fmt::Display for Failure {
 /// A failure as JSON.
 #[derive(Debug, Serialize)]
 pub struct FailureObject {
-    /// `config` (reservd's is of no use), `file` (cannot be read or written), `runtime`, `device` (cannot be opened), `connection` (helper out of reach), `lost`
-    /// (connection lost during the command: its fate is unknown), `malformed`
-    /// (senseless data), `conflict` or `status` (see the next two).
+    /// `config` (reservd's is of no use), `file` (cannot be read or written),
+    /// `runtime`, `bus` (reservd cannot be asked over D-Bus), `device` (cannot be
+    /// opened), `connection` (helper out of reach), `lost` (connection lost during
+    /// the command: its fate is unknown), `malformed` (senseless data), `conflict`
+    /// or `status` (see the next two).
     pub error: &'static str,
     /// Name of the SCSI status, such as `CHECK CONDITION`; else null.
     pub status: Option<String>,

@@ -12,6 +12,7 @@ pub mod import;
 mod meaning;
 pub mod pr;
 pub mod report;
+pub mod status;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
     let result = match &arguments.command {
         Command::Pr(command) => pr::run(&arguments.socket, command),
         Command::Doctor(doctor) => doctor::run(doctor.config.as_deref()),
+        Command::Status => status::run(),
         Command::Import(arguments) => import::run(arguments),
     };
     let code = match &result {

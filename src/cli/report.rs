@@ -6,6 +6,7 @@
 
 use super::doctor::Doctor;
 use super::import::Imported;
+use super::status::Status;
 use crate::scsi::pr::{Capabilities, FullDescriptor, FullStatus, KeyList, ReservationData};
 use crate::scsi::{ReservationKey, ScopeType};
 use serde::{Serialize, Serializer};
@@ -27,6 +28,8 @@ pub enum Report {
     Doctor(Doctor),
     /// Of `import`.
     Imported(Imported),
+    /// Of `status`.
+    Status(Status),
     /// Of all others.
     Done(Done),
 }
@@ -52,6 +55,7 @@ impl fmt::Display for Report {
             Report::Capabilities(supported) => supported.fmt(f),
             Report::Doctor(doctor) => doctor.fmt(f),
             Report::Imported(imported) => imported.fmt(f),
+            Report::Status(status) => status.fmt(f),
             Report::Done(done) => writeln!(f, "{}", done.text),
         }
     }
@@ -321,7 +325,10 @@ impl fmt::Display for Supported {
 }
 
 /// Columns as wide as their widest cell, two blanks apart, none at the end.
-fn table<const N: usize>(f: &mut fmt::Formatter<'_>, rows: &[[String; N]]) -> fmt::Result {
+pub(super) fn table<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    rows: &[[String; N]],
+) -> fmt::Result {
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())

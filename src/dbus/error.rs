@@ -84,7 +84,7 @@ pub fn good(outcome: Outcome) -> Result<Vec<u8>, Error> {
             0x04 => Error::HardwareError(text),
             0x05 => Error::IllegalRequest(text),
             0x06 => Error::UnitAttention(format!(
-                "{text}: another host changed reservations; nothing was done"
+                "{text}: something happened to the unit; nothing was done"
             )),
             _ => Error::Aborted(text),
         },

@@ -32,6 +32,8 @@ use zbus::fdo::ObjectManager;
 pub const NAME: &str = "org.reservd1";
 /// The object with all others below it.
 pub const ROOT: &str = "/org/reservd1";
+/// The interface of a unit.
+pub const DEVICE: &str = "org.reservd1.Device";
 
 /// The bus gets this long to let us in, and to answer a question.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,6 +55,14 @@ impl Bus {
         match std::env::var("RESERVD_BUS_ADDRESS") {
             Ok(address) => Bus::At(address),
             Err(_) => Bus::System,
+        }
+    }
+
+    /// A connection to it.
+    pub fn builder(&self) -> Builder<'_> {
+        match self {
+            Bus::System => Builder::system(),
+            Bus::At(address) => Builder::address(address.as_str()),
         }
     }
 }
@@ -109,11 +119,8 @@ async fn stay(bus: &Bus, desk: Arc<Desk>) {
 
 /// Shows what there is, and only then takes the name.
 async fn serve(bus: &Bus, desk: &Arc<Desk>) -> zbus::Result<Units> {
-    let builder = match bus {
-        Bus::System => Builder::system(),
-        Bus::At(address) => Builder::address(address.as_str()),
-    };
-    let connection = builder
+    let connection = bus
+        .builder()
         .method_timeout(PATIENCE)
         .serve_at(ROOT, ObjectManager)
         .serve_at(ROOT, Manager::new(Arc::clone(desk)))

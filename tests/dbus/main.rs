@@ -10,3 +10,4 @@ mod hung;
 mod interface;
 mod outage;
 mod signals;
+mod status;

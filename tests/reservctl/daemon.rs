@@ -20,6 +20,7 @@ pub const WWID: &str = "3600140500000000000000000000000a0";
 /// A daemon with one unit, `lun0`, and the hosts `host-a` and `host-b`.
 pub struct Daemon {
     folder: TempDir,
+    bus: String,
     process: Child,
 }
 
@@ -48,7 +49,12 @@ impl Daemon {
             .stderr(File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        let mut daemon = Daemon { folder, process };
+        let bus = bus.to_owned();
+        let mut daemon = Daemon {
+            folder,
+            bus,
+            process,
+        };
         daemon.wait_for_greeting();
         daemon
     }
@@ -104,6 +110,7 @@ impl Daemon {
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reservctl"));
         command.arg("--socket").arg(self.socket());
+        command.env("RESERVD_BUS_ADDRESS", &self.bus);
         for word in line.split_whitespace() {
             match word.starts_with("host-") {
                 true => command.arg(self.folder.path().join("lun0").join(word)),
