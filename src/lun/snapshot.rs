@@ -292,7 +292,13 @@ fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::identity::SysFs;
+    use crate::journal::{Boot, Loaded};
+    use crate::lun::registry::Registry;
+    use crate::lun::state::record::Record;
     use crate::scsi::pr::RegisterFlags;
+    use std::fs;
+    use std::os::unix::fs::symlink;
 
     const KEY: ReservationKey = ReservationKey(0xa1);
 
@@ -345,6 +351,61 @@ mod tests {
         assert_eq!(judged(&state, None, &all), "unregistered");
         let (single, _) = judge(&LunState::default(), None, &[], true);
         assert_eq!(single, State::Unmanaged);
+    }
+
+    /// A unit that nobody has used yet, but that we remember: sysfs is looked at,
+    /// no device is.
+    #[tokio::test]
+    async fn a_map_is_shown_with_its_paths() {
+        let sysfs = tempfile::tempdir().unwrap();
+        let at = |name: &str| sysfs.path().join(name);
+        for (file, text) in [
+            ("block/dm-0/dev", "253:0"),
+            ("block/dm-0/dm/uuid", "mpath-36001405aaaa"),
+            ("block/dm-0/dm/name", "mpatha"),
+            ("block/sda/dev", "8:0"),
+            ("block/sdb/dev", "8:16"),
+            ("scsi/2:0:1:0/state", "offline"),
+            ("scsi/3:0:1:0/state", "running"),
+        ] {
+            fs::create_dir_all(at(file).parent().unwrap()).unwrap();
+            fs::write(at(file), text).unwrap();
+        }
+        for (link, target) in [
+            ("block/sda/device", "scsi/2:0:1:0"),
+            ("block/sdb/device", "scsi/3:0:1:0"),
+            ("block/dm-0/slaves/sda", "block/sda"),
+            ("block/dm-0/slaves/sdb", "block/sdb"),
+            ("dev/block/253:0", "block/dm-0"),
+        ] {
+            fs::create_dir_all(at(link).parent().unwrap()).unwrap();
+            symlink(at(target), at(link)).unwrap();
+        }
+        let registry = Registry::new(SysFs::new(sysfs.path()));
+        registry.restore(vec![Loaded {
+            wwid: "36001405aaaa".into(),
+            record: Record::default(),
+            boot: Boot::Same,
+        }]);
+        assert_eq!(*registry.count().borrow(), 1);
+        let (_, lun) = registry.units().remove(0);
+        let mut shown = lun.snapshot();
+        let shown = shown.wait_for(|shown| !shown.paths.is_empty());
+        let shown = shown.await.unwrap().clone();
+        assert_eq!(shown.name.as_deref(), Some("mpatha"));
+        assert_eq!(shown.number.unwrap().to_string(), "253:0");
+        assert_eq!(shown.state, State::Unregistered);
+        let paths = shown.paths.iter();
+        let paths: Vec<_> = paths
+            .map(|path| (path.name.as_deref(), path.usable, path.registered))
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                (Some("sda"), false, Registered::Unknown),
+                (Some("sdb"), true, Registered::Unknown)
+            ]
+        );
     }
 
     #[test]
