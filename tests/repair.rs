@@ -266,6 +266,27 @@ async fn a_restart_goes_on_where_it_was() {
     assert_eq!(lab.keys(), [None, None]);
 }
 
+/// The daemon before registered the second path just after another host had
+/// fenced us, and was killed before it knew. That path says nothing for a moment,
+/// which is no event, and no reason to forget it.
+#[tokio::test]
+async fn a_path_that_is_slow_to_answer_keeps_no_key_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lab = Lab::new("");
+    lab.nexuses[1].set_fault(Fault::Down);
+    lab.start(Some(folder.path())).await;
+    lab.good(&register(NONE, K1)).await;
+    a_while().await;
+    lab.lun = None;
+    a_while().await;
+    lab.nexuses[1].set_fault(Fault::Up);
+    lab.fence();
+    straight(&lab.nexuses[1], &register(NONE, K1));
+    lab.nexuses[1].script([Fault::Down]);
+    lab.start(Some(folder.path())).await;
+    eventually("taken off", || lab.keys() == [None, None]).await;
+}
+
 #[tokio::test]
 async fn a_configured_key_is_looked_after_where_our_paths_have_it() {
     let mut lab = Lab::new("reservation_key = \"0xa1\"");

@@ -7,10 +7,15 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lio.sh"
 
 gone() { ! compgen -G "/sys/bus/scsi/devices/$(scsi_address "$1")" >/dev/null; }
+no_map() { multipathd remove map mpatha >/dev/null; [[ ! -e /dev/mapper/mpatha ]]; }
 
+# The map first: with no path left it would keep the I/O of whoever looks at it, and a LUN with I/O in flight
+# is not let go.
+wait_until 'the map is removed' no_map
 for hba in a b host_b; do
-    rm "$(tpg_of $hba)/lun/lun_0/lun"
+    echo 1 >"/sys/bus/scsi/devices/$(scsi_address $hba)/delete"
     wait_until "$hba has lost the LUN" gone $hba
+    rm "$(tpg_of $hba)/lun/lun_0/lun"
 done
 rmdir "$target/core/fileio_0/map"
 rm -f /etc/target/pr/aptpl_* /var/target/pr/aptpl_*

@@ -199,7 +199,10 @@ fn what_multipathd_puts_back_because_of_a_twin_is_taken_off() {
     }
 }
 
+/// Not among the others: after some of them LIO does not let go of the LUN for
+/// ever (Linux 6.1). `tests/vm/test.sh --ignored lost_power` runs it.
 #[test]
+#[ignore = "LIO may hang when the LUN was used before"]
 fn a_target_that_lost_power_is_not_registered_with_again() {
     let mut lab = lab();
     for round in 0..ROUNDS {
