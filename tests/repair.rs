@@ -213,6 +213,30 @@ async fn a_foreign_key_on_a_path_that_returns_stays() {
     assert_eq!(lab.keys(), [Some(K1), Some(FOREIGN)]);
 }
 
+/// A key that was ours on the map is another client's on one of its paths.
+#[tokio::test]
+async fn what_a_client_registers_on_one_path_is_its_own() {
+    let mut lab = Lab::new("");
+    lab.start(None).await;
+    lab.good(&register(NONE, K1)).await;
+    lab.good(&register(K1, NONE)).await;
+    let nexus = Arc::clone(&lab.nexuses[0]);
+    let command = register(NONE, K1);
+    let (cdb, parameters) = command.encode();
+    let write = Write {
+        command,
+        cdb,
+        parameters,
+    };
+    let route = Route::Single(path_id(&nexus), nexus);
+    let until = Instant::now() + Duration::from_secs(5);
+    let outcome = lab.lun.as_ref().unwrap().write(route, write, until).await;
+    assert!(outcome.is_good(), "{outcome}");
+    lab.returns(0);
+    a_while().await;
+    assert_eq!(lab.keys(), [Some(K1), None]);
+}
+
 /// No client asks for anything, and no path changes.
 #[tokio::test]
 async fn a_fence_is_noticed_by_the_poll() {

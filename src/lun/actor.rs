@@ -199,8 +199,14 @@ impl Actor {
                     )
                     .await
                     .unwrap_or_else(TransportError::answer);
-                if outcome.is_good() && command.action == OutAction::Clear {
-                    self.state.cleared();
+                if outcome.is_good() {
+                    let key = command.parameters.service_action_key;
+                    match command.action {
+                        OutAction::Clear => self.state.cleared(),
+                        action if action.registers() => self.state.let_be(id, key),
+                        _ => {}
+                    }
+                    self.notebook.keep(&self.state);
                 }
                 outcome
             }

@@ -12,6 +12,19 @@ impl LunState {
         }
     }
 
+    /// A client that uses this path by itself has registered this key there. It is
+    /// not to be taken off, whatever became of it before.
+    pub fn let_be(&mut self, path: &PathId, key: ReservationKey) {
+        self.used.remove(&key);
+        self.earlier.remove(&key);
+        if let Some(keys) = self.owed.get_mut(path) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.owed.remove(path);
+            }
+        }
+    }
+
     /// Our key is on this path: we put it there, or were let replace it by
     /// itself.
     pub fn carries(&mut self, path: &PathId, key: ReservationKey) {
