@@ -92,6 +92,8 @@ impl Registry {
             Change::MapChanged => Notice::Paths,
             Change::PathAdded => on(true, false),
             Change::PathReinstated => on(false, true),
+            // A disk that is gone already disturbs nobody before it comes again.
+            Change::PathFailed | Change::PathRemoved if path.is_none() => Notice::Paths,
             Change::PathFailed
             | Change::PathChanged
             | Change::PathRemoved

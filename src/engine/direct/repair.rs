@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// A path that answers nothing for this long counts as away.
 const ANSWERING: Duration = Duration::from_millis(500);
 /// A command that has not come back yet is not waited for longer.
-const QUIET: Duration = Duration::from_millis(20);
+const QUIET: Duration = Duration::from_millis(100);
 /// A path gets this long for a REGISTER: the next client waits behind it.
 const REGISTERING: Duration = Duration::from_secs(2);
 

@@ -166,10 +166,11 @@ impl LunState {
     /// A client's REGISTER is about to be sent. If we never hear the end of it,
     /// nothing is known of what it did.
     pub fn registering(&mut self, from: ReservationKey, to: ReservationKey) {
-        // How far an earlier one came was never known.
+        // How far an earlier one came was never known. Should this one succeed,
+        // what is left of it is to go.
         if let Some((from, to)) = self.pending.replace((from, to)) {
-            self.used.extend([from, to]);
-            self.used.remove(&ReservationKey::ZERO);
+            self.earlier.extend([from, to]);
+            self.earlier.remove(&ReservationKey::ZERO);
         }
     }
 
