@@ -180,8 +180,9 @@ impl Drop for WithoutLibrary {
 fn a_host_without_multipath_tools_serves_plain_disks() {
     let mut lab = lab();
     {
-        let _library = WithoutLibrary::new();
+        // multipathd needs the library as well: it is back before that starts.
         let _multipathd = WithoutMultipathd::new();
+        let _library = WithoutLibrary::new();
         let before = logged("libmpathpersist cannot be used");
         lab.end("TERM");
         lab.start_with("");
