@@ -8,6 +8,7 @@ mod changes;
 mod daemon;
 mod hung;
 mod interface;
+mod jobs;
 mod outage;
 mod signals;
 mod status;
