@@ -16,6 +16,7 @@ pub const ROOT: &str = "/org/reservd1";
 pub const MANAGER: &str = "org.reservd1.Manager";
 pub const DEVICE: &str = "org.reservd1.Device";
 pub const JOB: &str = "org.reservd1.Job";
+pub const POLKIT: &str = "org.freedesktop.PolicyKit1";
 pub const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// Host A's.
 pub const UNIT: &str = "/org/reservd1/device/w3600140500000000000000000000000a0_40host_2da";
@@ -54,7 +55,10 @@ impl Bus {
         let uid = nix::unistd::geteuid();
         let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/dbus/org.reservd1.conf");
         // A developer's daemon is not root's.
-        let own = format!("<policy user=\"{uid}\"><allow own=\"org.reservd1\"/></policy>");
+        let own = format!(
+            "<policy user=\"{uid}\"><allow own=\"org.reservd1\"/>\
+             <allow own=\"{POLKIT}\"/><allow send_destination=\"{POLKIT}\"/></policy>"
+        );
         let config = format!(
             "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" \
              \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n<busconfig>\
