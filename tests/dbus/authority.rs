@@ -282,7 +282,7 @@ async fn a_polkit_that_hangs_is_not_waited_for() {
     let started = Instant::now();
     let (seen, well) = call(&bus, UNIT, DEVICE, &["Clear", "a{sv}", "0"]).await;
     assert!(!well && seen.contains("does not answer in time"), "{seen}");
-    assert!(started.elapsed() < Duration::from_secs(9));
+    assert!(started.elapsed() < Duration::from_secs(14));
     // Others are served meanwhile, and after.
     let client = bus.client().await;
     client.change(UNIT, "Refresh", &[], &[]).await.unwrap();

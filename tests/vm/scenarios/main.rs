@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end at once")]
 
+mod authority;
 mod engines;
 mod fences;
 mod guest;
