@@ -1,7 +1,8 @@
 //! The daemon: its steps, one at a time, and its end.
 
 use super::{FOREIGN, World, path};
-use crate::lun::plan::round::{Answer, Register, Round, Step};
+use crate::lun::plan::round::Round;
+use crate::lun::plan::step::{Answer, Register, Step};
 use crate::lun::plan::verdict::Verdict;
 use crate::lun::state::record::Record;
 use crate::scsi::PrOut;

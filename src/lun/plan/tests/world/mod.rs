@@ -8,7 +8,8 @@ mod event;
 pub use event::Event;
 
 use crate::device::sim::{Config, LogicalUnit};
-use crate::lun::plan::round::{Round, Step};
+use crate::lun::plan::round::Round;
+use crate::lun::plan::step::Step;
 use crate::lun::state::record::Record;
 use crate::lun::state::{LunState, PathId};
 use crate::scsi::pr::{FullStatus, NexusId};
