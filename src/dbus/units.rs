@@ -96,7 +96,7 @@ impl Units {
             let mut snapshot = lun.snapshot();
             snapshot.mark_unchanged();
             let state = snapshot.borrow().state;
-            let device = Device::new(key, snapshot.clone());
+            let device = Device::new(key, snapshot.clone(), Arc::clone(&self.desk));
             self.connection.object_server().at(&path, device).await?;
             let connection = self.connection.clone();
             let watched = Watched {
