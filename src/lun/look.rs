@@ -1,7 +1,8 @@
 //! Looking at a unit: whether our registration stands, and which paths lack it.
 
 use super::actor::Actor;
-use super::plan::round::{Answer, Round, Step};
+use super::plan::round::Round;
+use super::plan::step::{Answer, Step};
 use super::plan::verdict::Verdict;
 use super::route::Source;
 use super::state::{PathId, Registration};
