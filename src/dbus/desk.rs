@@ -3,12 +3,15 @@
 
 use super::error::{Error, good};
 use crate::device::identity::DeviceNumber;
-use crate::lun::registry::{Registry, Target};
+use crate::lun::history::Entry;
+use crate::lun::registry::{LunKey, Registry, Target};
 use crate::lun::route::Route;
 use crate::lun::unit::Write;
+use crate::multipathd::Multipathd;
 use crate::scsi::pr::{Capabilities, KeyList, RegisterFlags, ReservationData};
 use crate::scsi::{InAction, OutAction, PrIn, PrOut, ReservationKey, ScopeType, SenseCode};
 use crate::server::Service;
+use crate::server::clients::Clients;
 use nix::libc::O_NONBLOCK;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
@@ -31,6 +34,32 @@ const ATTENTIONS: usize = 5;
 /// Somebody wants the configuration read again, and to hear whether it was.
 pub type Reload = oneshot::Sender<Result<(), String>>;
 
+/// What became of the configuration since the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloads {
+    /// How many configurations have been in use, with the first.
+    pub generation: u32,
+    /// Why the last one that was read is not in use.
+    pub error: Option<String>,
+}
+
+impl Default for Reloads {
+    fn default() -> Self {
+        Reloads {
+            generation: 1,
+            error: None,
+        }
+    }
+}
+
+impl Reloads {
+    /// It was read once more, and taken or not.
+    pub fn add(&mut self, result: &Result<(), String>) {
+        self.error = result.as_ref().err().cloned();
+        self.generation += u32::from(result.is_ok());
+    }
+}
+
 /// What the objects on the bus know of the daemon.
 #[derive(Debug)]
 pub struct Desk {
@@ -42,6 +71,12 @@ pub struct Desk {
     pub config: PathBuf,
     /// Units are simulated.
     pub simulated: bool,
+    /// There is an object for each path.
+    pub export_paths: bool,
+    /// What became of the configuration.
+    pub reloads: watch::Receiver<Reloads>,
+    /// multipathd, if it is asked anything.
+    pub multipathd: Option<Arc<Multipathd>>,
 }
 
 impl Desk {
@@ -59,6 +94,32 @@ impl Desk {
             permits: Arc::new(Semaphore::new(ERRANDS)),
             config,
             simulated,
+            export_paths: true,
+            reloads: watch::channel(Reloads::default()).1,
+            multipathd: None,
+        }
+    }
+
+    /// Who is connected to the helper's sockets.
+    pub fn clients(&self) -> &Clients {
+        &self.service.clients
+    }
+
+    /// The last events of a unit, oldest first.
+    pub fn history(&self, unit: &LunKey) -> Vec<Entry> {
+        let lun = self.registry().unit(unit);
+        lun.map_or_else(Vec::new, |lun| lun.history().since(0))
+    }
+
+    /// Finds out which multipathd it is, once it has been talked to.
+    pub async fn meet_multipathd(&self) {
+        let Some(multipathd) = self.multipathd.clone() else {
+            return;
+        };
+        if multipathd.is_unmet() {
+            let meeting = self.main.spawn(async move { multipathd.meet().await });
+            // The service may be about to end.
+            let _ = meeting.await;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::device::identity::Refusal;
 use crate::scsi::{Outcome, SenseCode, Status};
+use std::collections::HashMap;
 use zbus::DBusError;
 
 /// The errors `org.reservd1.Error.*`, each with words for people.
@@ -20,6 +21,8 @@ pub enum Error {
     InvalidKey(String),
     /// No reservation type.
     InvalidType(String),
+    /// An option or argument that makes no sense.
+    InvalidArgument(String),
     /// This host has no key registered, as far as reservd knows.
     NotRegistered(String),
     /// RESERVATION CONFLICT.
@@ -50,6 +53,19 @@ pub enum Error {
     ConfigInvalid(String),
     /// The caller may not do that.
     PolicyDenied(String),
+}
+
+/// Nothing but an empty dictionary.
+///
+/// # Errors
+/// [`Error::InvalidArgument`].
+pub fn no_options<V>(options: &HashMap<String, V>) -> Result<(), Error> {
+    match options.keys().next() {
+        Some(name) => Err(Error::InvalidArgument(format!(
+            "there is no option {name:?}"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// GOOD, or the error for it.

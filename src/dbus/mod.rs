@@ -9,14 +9,21 @@
 
 mod announce;
 mod caller;
+mod client;
 mod desk;
 mod device;
 mod error;
 mod manager;
 mod name;
+mod path;
+mod report;
+mod shown;
+mod signals;
 mod units;
+mod visitors;
+mod watched;
 
-pub use desk::{Desk, Reload};
+pub use desk::{Desk, Reload, Reloads};
 
 use manager::Manager;
 use std::io;
