@@ -1,5 +1,6 @@
 //! `org.reservd1.Client`: a connection to a helper socket.
 
+use super::authority::Action;
 use super::caller::Caller;
 use super::error::{Error, no_options};
 use super::name;
@@ -79,9 +80,13 @@ impl Client {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
-        let header = &header;
-        let uid = Caller { connection, header }.root("Disconnect").await?;
         no_options(&options)?;
+        let header = &header;
+        let caller = Caller { connection, header };
+        let machine = &self.0.origin.machine;
+        let uid = caller
+            .may(Action::DisconnectClient, "Disconnect", machine)
+            .await?;
         tracing::info!(uid, client = self.0.number, "to be disconnected");
         self.0.disconnect();
         Ok(())

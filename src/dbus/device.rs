@@ -1,6 +1,11 @@
-//! `org.reservd1.Device`: a unit, as its last snapshot shows it.
+//! `org.reservd1.Device`: a unit, as its last snapshot shows it, and what can be
+//! done to it.
 
+use super::caller::{Caller, present_key, reservation_type};
+use super::change::{Change, Given, Verb};
 use super::desk::Desk;
+use super::error::Error;
+use super::job::{self, Which};
 use super::name;
 use super::shown::{self, Dictionary, count, microseconds, text};
 use crate::config::{Coordination, KeySource};
@@ -9,8 +14,9 @@ use crate::lun::snapshot::{PathView, Registered, Snapshot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
+use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{ObjectPath, OwnedObjectPath, Variant, interface};
+use zbus::{Connection, ObjectPath, OwnedObjectPath, Variant, interface};
 
 /// A unit on the bus.
 #[derive(Debug)]
@@ -28,6 +34,19 @@ impl Device {
             snapshot,
             desk,
         }
+    }
+
+    /// Has it changed, for whom that is allowed.
+    async fn change(
+        &self,
+        verb: Verb,
+        options: Given,
+        connection: &Connection,
+        header: &Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let caller = Caller { connection, header };
+        let change = Change::new(verb, options)?;
+        job::change(caller, &self.desk, Which::Unit(&self.key), change).await
     }
 
     fn now(&self) -> watch::Ref<'_, Snapshot> {
@@ -241,6 +260,143 @@ impl Device {
     #[zbus(property(emits_changed_signal = "false"))]
     fn last_changed_u_sec(&self) -> u64 {
         microseconds(self.now().changed)
+    }
+
+    #[zbus(out_args("job"))]
+    async fn register(
+        &self,
+        key: &str,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let verb = Verb::Register(present_key(key)?);
+        self.change(verb, options, connection, &header).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn unregister(
+        &self,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        self.change(Verb::Unregister, options, connection, &header)
+            .await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn reserve(
+        &self,
+        r#type: &str,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let verb = Verb::Reserve(reservation_type(r#type)?);
+        self.change(verb, options, connection, &header).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn release(
+        &self,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        self.change(Verb::Release, options, connection, &header)
+            .await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn preempt(
+        &self,
+        victim: &str,
+        r#type: &str,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let verb = Verb::Preempt(present_key(victim)?, reservation_type(r#type)?);
+        self.change(verb, options, connection, &header).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn preempt_and_abort(
+        &self,
+        victim: &str,
+        r#type: &str,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let verb = Verb::PreemptAndAbort(present_key(victim)?, reservation_type(r#type)?);
+        self.change(verb, options, connection, &header).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn clear(
+        &self,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        self.change(Verb::Clear, options, connection, &header).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn adopt(
+        &self,
+        key: &str,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let verb = Verb::Adopt(present_key(key)?);
+        self.change(verb, options, connection, &header).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn rearm(
+        &self,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        self.change(Verb::Rearm, options, connection, &header).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn forget(
+        &self,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        self.change(Verb::Forget, options, connection, &header)
+            .await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn repair(
+        &self,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        self.change(Verb::Repair(None), options, connection, &header)
+            .await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn refresh(
+        &self,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        self.change(Verb::Refresh, options, connection, &header)
+            .await
     }
 
     #[zbus(out_args("events"))]

@@ -1,6 +1,7 @@
 //! What can go wrong, as errors of the bus: never a return code.
 
 use crate::device::identity::Refusal;
+use crate::lun::upkeep::Unmet;
 use crate::scsi::{Outcome, SenseCode, Status};
 use std::collections::HashMap;
 use zbus::DBusError;
@@ -25,6 +26,12 @@ pub enum Error {
     InvalidArgument(String),
     /// This host has no key registered, as far as reservd knows.
     NotRegistered(String),
+    /// The key was taken away from this host.
+    Fenced(String),
+    /// It does not go with what is registered now.
+    WrongState(String),
+    /// Some paths are not as they should be.
+    PartialFailure(String),
     /// RESERVATION CONFLICT.
     ReservationConflict(String),
     /// The unit, or reservd for this kind of device, does not do that.
@@ -105,6 +112,26 @@ pub fn good(outcome: Outcome) -> Result<Vec<u8>, Error> {
             _ => Error::Aborted(text),
         },
     })
+}
+
+impl From<Unmet> for Error {
+    fn from(unmet: Unmet) -> Self {
+        let text = unmet.to_string();
+        match unmet {
+            Unmet::SinglePath => Error::NotSupported(text),
+            Unmet::NotRegistered(_) | Unmet::NotHere(_) => Error::NotRegistered(text),
+            Unmet::TakenAway(_) => Error::Fenced(text),
+            Unmet::Registered(_) | Unmet::NothingTaken | Unmet::InUse { .. } | Unmet::Unproven => {
+                Error::WrongState(text)
+            }
+            Unmet::Lacking(_) => Error::PartialFailure(text),
+            Unmet::Unreadable => Error::Aborted(text),
+            Unmet::Answer(outcome) => match good(outcome) {
+                Err(error) => error,
+                Ok(_) => Error::Aborted(text),
+            },
+        }
+    }
 }
 
 impl From<Refusal> for Error {

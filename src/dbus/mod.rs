@@ -8,11 +8,16 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod authority;
 mod caller;
+mod change;
 mod client;
+mod deed;
 mod desk;
 mod device;
+mod errand;
 mod error;
+mod job;
 mod manager;
 mod name;
 mod path;
@@ -128,7 +133,7 @@ async fn stay(bus: &Bus, desk: Arc<Desk>) {
 async fn serve(bus: &Bus, desk: &Arc<Desk>) -> zbus::Result<Units> {
     let connection = bus
         .builder()
-        .method_timeout(PATIENCE)
+        .method_timeout(authority::CONVERSATION)
         .serve_at(ROOT, ObjectManager)
         .serve_at(ROOT, Manager::new(Arc::clone(desk)))
         .build()

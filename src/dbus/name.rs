@@ -75,7 +75,7 @@ pub fn is_name_of(text: &str, key: &LunKey, unit: &Snapshot) -> bool {
 mod tests {
     use super::*;
     use crate::device::identity::{DeviceNumber, Wwid};
-    use crate::lun::snapshot::{PathView, Registered};
+    use crate::lun::snapshot::PathView;
 
     fn key(wwid: &str, host: &str) -> LunKey {
         (Wwid::new(wwid), host.to_owned())
@@ -110,14 +110,8 @@ mod tests {
         let (major, minor) = (253, 0);
         unit.number = Some(DeviceNumber { major, minor });
         unit.paths.push(PathView {
-            id: PathId("2:0:1:0".into()),
             name: Some("sdb".into()),
-            registered: Registered::Unknown,
-            key: None,
-            usable: true,
-            offline: false,
-            nexus: None,
-            sense: None,
+            ..PathView::new(PathId("2:0:1:0".into()))
         });
         for name in [
             "36001405aaaa",

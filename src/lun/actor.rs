@@ -9,7 +9,7 @@ use super::plan::verdict::Verdict;
 use super::route::{Route, Source};
 use super::snapshot::Snapshot;
 use super::state::LunState;
-use super::unit::{Means, Order, Shared};
+use super::unit::{Means, Order, Shared, Task};
 use super::view::View;
 use crate::config::{self, Engine};
 use crate::device::TransportError;
@@ -114,7 +114,7 @@ impl Actor {
     /// Works until the unit is no longer used.
     pub(super) async fn run(
         mut self,
-        mut orders: mpsc::Receiver<Order>,
+        mut tasks: mpsc::Receiver<Task>,
         mut lates: mpsc::UnboundedReceiver<Late>,
     ) {
         if let Some(source) = &self.source {
@@ -128,8 +128,9 @@ impl Actor {
             let idle_at = self.worker.idle_at();
             let shared = Arc::clone(&self.shared);
             tokio::select! {
-                order = orders.recv() => match order {
-                    Some(order) => self.serve(order).await,
+                task = tasks.recv() => match task {
+                    Some(Task::Write(order)) => self.serve(order).await,
+                    Some(Task::Tend(request)) => self.attend(request).await,
                     None => return,
                 },
                 Some(late) = lates.recv() => {
@@ -190,7 +191,7 @@ impl Actor {
     }
 
     /// Whether the configuration lets a client send this.
-    fn admit(&self, command: &PrOut) -> Result<(), SenseCode> {
+    pub(super) fn admit(&self, command: &PrOut) -> Result<(), SenseCode> {
         let settings = self.settings.borrow();
         let admitted = settings.admits(command);
         if admitted.is_err() {
@@ -242,7 +243,7 @@ impl Actor {
         }
     }
 
-    async fn execute_on_map(
+    pub(super) async fn execute_on_map(
         &mut self,
         source: &Source,
         device: &OwnedFd,
@@ -325,7 +326,7 @@ impl Actor {
     }
 
     /// A command has ended on the paths `used`.
-    async fn after(
+    pub(super) async fn after(
         &mut self,
         source: &Source,
         used: &[Path],

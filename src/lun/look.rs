@@ -57,8 +57,15 @@ impl Actor {
         self.look(until).await;
     }
 
-    /// Looks at the registrations, and brings the paths in line.
+    /// Looks at the registrations, and brings the paths in line, as far as the
+    /// configuration wants that.
     pub(super) async fn look(&mut self, until: Instant) {
+        let repairs = self.settings.borrow().path_repair == PathRepair::Repair;
+        self.look_and(repairs, until).await;
+    }
+
+    /// Looks at the registrations; with `repairs`, paths that lack ours get it.
+    pub(super) async fn look_and(&mut self, repairs: bool, until: Instant) {
         let Some(source) = self.source.clone() else {
             return;
         };
@@ -69,7 +76,7 @@ impl Actor {
         let paths = self.shared.refresh(&source);
         self.claim(&source, &paths, until).await;
         let before = self.state.registration();
-        let verdict = self.round(&source, &paths, until).await;
+        let verdict = self.round(&source, &paths, repairs, until).await;
         self.notebook.keep(&self.state);
         if let (Some(made), true) = (before, self.said != Some(verdict)) {
             self.say(made.key, verdict);
@@ -117,8 +124,13 @@ impl Actor {
     }
 
     /// Carries a round out.
-    async fn round(&mut self, source: &Source, paths: &[Path], until: Instant) -> Verdict {
-        let repairs = self.settings.borrow().path_repair == PathRepair::Repair;
+    async fn round(
+        &mut self,
+        source: &Source,
+        paths: &[Path],
+        repairs: bool,
+        until: Instant,
+    ) -> Verdict {
         let usable = self.engine(paths, source, until).usable().await;
         self.view.usable = Some(usable.iter().cloned().collect());
         let present = paths.iter().map(|path| path.id.clone()).collect();

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -52,6 +53,8 @@ pub struct Simulated {
     pub name: String,
     /// One path, or all of a host's.
     pub paths: FixedPaths,
+    /// The file itself.
+    pub file: PathBuf,
 }
 
 /// All logical units. Shared by the sessions; locks are held for look-ups only.
@@ -60,7 +63,7 @@ pub struct Registry {
     pub(super) sysfs: SysFs,
     pub(super) units: Mutex<Units>,
     disks: Mutex<HashMap<DiskKey, Arc<Identity>>>,
-    simulated: HashMap<FileKey, Simulated>,
+    pub(super) simulated: HashMap<FileKey, Simulated>,
     engines: Arc<Engines>,
     terms: Option<Terms>,
     keeper: Option<Arc<Keeper>>,

@@ -98,6 +98,22 @@ pub struct PathView {
     pub sense: Option<SenseCode>,
 }
 
+impl PathView {
+    /// One that nothing is known of.
+    pub fn new(id: PathId) -> Self {
+        PathView {
+            id,
+            name: None,
+            registered: Registered::Unknown,
+            key: None,
+            usable: true,
+            offline: false,
+            nexus: None,
+            sense: None,
+        }
+    }
+}
+
 /// Whether our registration is on a path, as far as the last reading shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Registered {
@@ -278,14 +294,9 @@ mod tests {
 
     fn path(number: u32, registered: Registered, usable: bool) -> PathView {
         PathView {
-            id: PathId(format!("{number}:0:0:0")),
-            name: None,
             registered,
-            key: None,
             usable,
-            offline: false,
-            nexus: None,
-            sense: None,
+            ..PathView::new(PathId(format!("{number}:0:0:0")))
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is there, and who may see it.
 
-use crate::bus::{Bus, DEVICE, MANAGER, READ_KEYS, ROOT, UNIT, daemon, guest, plain};
+use crate::bus::{Bus, DEVICE, JOB, MANAGER, READ_KEYS, ROOT, UNIT, daemon, guest, plain};
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::process::Command;
@@ -46,7 +46,13 @@ async fn the_documents_are_what_is_there() {
     let connection = client.one_of(ROOT, MANAGER, "Clients").await;
     let found = daemon.folder().join("lun0/host-a").display().to_string();
     client.manager("FindDevice", &found).await.unwrap();
+    let job = client.change(UNIT, "Refresh", &[], &[]).await.unwrap();
     for (path, interface, document) in [
+        (
+            job.as_str(),
+            JOB,
+            include_str!("../../dbus/org.reservd1.Job.xml"),
+        ),
         (
             ROOT,
             MANAGER,

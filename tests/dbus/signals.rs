@@ -6,7 +6,11 @@ use tokio::time::timeout;
 use zbus::{MatchRule, Message, MessageStream, OwnedObjectPath, OwnedVariant};
 
 /// Signals of this name, from now on.
-async fn signals(client: &Client, interface: &'static str, name: &'static str) -> MessageStream {
+pub async fn signals(
+    client: &Client,
+    interface: &'static str,
+    name: &'static str,
+) -> MessageStream {
     let rule = MatchRule::builder()
         .msg_type(zbus::message::Type::Signal)
         .sender("org.reservd1")
@@ -19,7 +23,7 @@ async fn signals(client: &Client, interface: &'static str, name: &'static str) -
         .unwrap()
 }
 
-async fn next(stream: &mut MessageStream) -> Message {
+pub async fn next(stream: &mut MessageStream) -> Message {
     let next = std::future::poll_fn(|context| {
         futures_core::Stream::poll_next(std::pin::Pin::new(&mut *stream), context)
     });

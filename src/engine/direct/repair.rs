@@ -137,7 +137,11 @@ impl Direct<'_> {
         KeyList::parse(&data).ok()
     }
 
-    async fn read_now(&self, action: InAction, allocation_length: u16) -> Option<Vec<u8>> {
+    pub(super) async fn read_now(
+        &self,
+        action: InAction,
+        allocation_length: u16,
+    ) -> Option<Vec<u8>> {
         let command = PrIn {
             action,
             allocation_length,
