@@ -1,7 +1,7 @@
 //! The one place that knows all parts: start order, signals, reload, shutdown.
 
 use crate::config::{Config, Engine, Files, Simulator};
-use crate::dbus::{self, Bus, Desk, Reload};
+use crate::dbus::{self, Bus, Desk, Reload, Reloads};
 use crate::device::identity::SysFs;
 use crate::engine::mpathpersist::{self, Engines, Launch};
 use crate::journal::{Journal, Keeper};
@@ -77,7 +77,10 @@ async fn serve(setup: Setup) -> io::Result<()> {
     establish(&engines, &setup.config).await;
     registry.set_engines(Arc::new(engines));
     let multipathd = Arc::new(Multipathd::default());
-    registry.coordinate(Terms::new(multipathd, setup.config.defaults.multipathd));
+    registry.coordinate(Terms::new(
+        Arc::clone(&multipathd),
+        setup.config.defaults.multipathd,
+    ));
     registry.configure(setup.config.clone());
     if let Some(folder) = &setup.journal {
         take_up(folder, &mut registry);
@@ -96,15 +99,22 @@ async fn serve(setup: Setup) -> io::Result<()> {
     }
     let watching = tokio::spawn(listen(Arc::clone(&service)));
     let (ask, mut asked) = mpsc::channel(1);
+    let reloads = watch::Sender::new(Reloads::default());
     if let Some(bus) = setup.bus {
-        appear(
-            bus,
-            &service,
-            &setup.config,
-            setup.files.as_ref(),
+        let path = setup.files.as_ref().map(|files| files.main().to_owned());
+        let simulated = setup.config.simulator.is_some();
+        let mut desk = Desk::new(
+            Arc::clone(&service),
+            path.unwrap_or_default(),
+            simulated,
             ask,
-            stopping,
         );
+        desk.export_paths = setup.config.dbus.export_paths;
+        desk.reloads = reloads.subscribe();
+        desk.multipathd = Some(multipathd);
+        if let Err(error) = dbus::start(bus, desk, stopping) {
+            tracing::error!(%error, "not on the bus: no thread for it");
+        }
     }
     let tell = |states: &[NotifyState<'_>]| {
         if setup.notify {
@@ -125,13 +135,14 @@ async fn serve(setup: Setup) -> io::Result<()> {
                 if let Ok(now) = NotifyState::monotonic_usec_now() {
                     tell(&[NotifyState::Reloading, now]);
                 }
-                // The log has the reason, if it failed.
-                let _ = reload(setup.files.as_ref(), &setup.config, &service).await;
+                let result = reload(setup.files.as_ref(), &setup.config, &service).await;
+                reloads.send_modify(|reloads| reloads.add(&result));
                 tell(&[NotifyState::Ready]);
             }
             Some(reply) = asked.recv() => {
                 let reply: Reload = reply;
                 let result = reload(setup.files.as_ref(), &setup.config, &service).await;
+                reloads.send_modify(|reloads| reloads.add(&result));
                 // Whoever asked may have left.
                 let _ = reply.send(result);
             }
@@ -148,27 +159,6 @@ async fn serve(setup: Setup) -> io::Result<()> {
         _ = interrupt.recv() => tracing::warn!("stopped at once"),
     }
     Ok(())
-}
-
-/// Is on the bus from now on, when there is one.
-fn appear(
-    bus: Bus,
-    service: &Arc<Service>,
-    config: &Config,
-    files: Option<&Files>,
-    reload: mpsc::Sender<Reload>,
-    stopping: watch::Receiver<bool>,
-) {
-    let path = files.map_or_else(PathBuf::new, |files| files.main().to_owned());
-    let desk = Desk::new(
-        Arc::clone(service),
-        path,
-        config.simulator.is_some(),
-        reload,
-    );
-    if let Err(error) = dbus::start(bus, desk, stopping) {
-        tracing::error!(%error, "not on the bus: no thread for it");
-    }
 }
 
 /// Opens the journal, and goes on with what it has. Without it everything works

@@ -4,13 +4,19 @@
 //! other reason: QEMU takes a lost connection for a lost helper. Everything
 //! else is answered with sense.
 
+pub mod clients;
+mod origin;
+
+pub use origin::Origin;
+
 use crate::device::identity::Refusal;
-use crate::lun::registry::Registry;
+use crate::lun::registry::{Registry, Target};
 use crate::lun::unit::Write;
 use crate::protocol::codec::{Decoder, Request, Violation, encode_reply, greeting};
 use crate::scsi::cdb::Direction;
 use crate::scsi::{Cdb, Command, Outcome, SenseCode};
 use crate::sys::{fdpass, file};
+use clients::{Attended, Clients, Peer};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -32,6 +38,8 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 pub struct Service {
     /// Where devices are found.
     pub registry: Registry,
+    /// Who is connected.
+    pub clients: Clients,
     deadline: AtomicU64,
     /// Connections at a time on each socket; more wait to be accepted.
     connections: usize,
@@ -47,6 +55,7 @@ impl Service {
     pub fn new(registry: Registry, deadline: Duration, connections: usize) -> Self {
         Service {
             registry,
+            clients: Clients::default(),
             deadline: AtomicU64::new(deadline.as_millis() as u64),
             connections,
             half_request: HALF_REQUEST,
@@ -100,7 +109,14 @@ impl Service {
         let pid = peer.as_ref().and_then(tokio::net::unix::UCred::pid);
         let uid = peer.as_ref().map(tokio::net::unix::UCred::uid);
         tracing::debug!(session, pid, uid, "client connected");
-        let end = self.converse(stream, stop).await;
+        let address = stream.local_addr().ok();
+        let socket = address.as_ref().and_then(|address| address.as_pathname());
+        let attended = self.clients.welcome(Peer {
+            pid: pid.and_then(|pid| pid.try_into().ok()).unwrap_or_default(),
+            uid: uid.unwrap_or_default(),
+            socket: socket.map_or_else(String::new, |path| path.display().to_string()),
+        });
+        let end = self.converse(stream, stop, &attended).await;
         match &end {
             Err(SessionError::Violation(_) | SessionError::Stalled) => {
                 if self.violations.allow() {
@@ -117,12 +133,17 @@ impl Service {
         &self,
         mut stream: UnixStream,
         mut stop: watch::Receiver<bool>,
+        attended: &Attended<'_>,
     ) -> Result<(), SessionError> {
         stream.write_all(&greeting()).await?;
         let mut decoder = Decoder::default();
         loop {
             let request = tokio::select! {
                 biased;
+                () = attended.client.ended() => {
+                    tracing::info!(client = attended.client.number, "disconnected, as demanded");
+                    return Ok(());
+                }
                 request = self.receive(&stream, &mut decoder) => request?,
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             };
@@ -134,7 +155,8 @@ impl Service {
             else {
                 return Ok(());
             };
-            let outcome = self.answer(cdb, parameters, device).await;
+            let (outcome, target) = self.answer(cdb, parameters, device).await;
+            attended.answered(&self.registry, cdb, target, &outcome);
             let reply = encode_reply(&cdb, &outcome);
             tokio::select! {
                 biased;
@@ -196,7 +218,12 @@ impl Service {
     }
 
     /// The outcome of one request; always there within the deadline.
-    async fn answer(&self, cdb: Cdb, parameters: Vec<u8>, device: OwnedFd) -> Outcome {
+    async fn answer(
+        &self,
+        cdb: Cdb,
+        parameters: Vec<u8>,
+        device: OwnedFd,
+    ) -> (Outcome, Option<Target>) {
         let deadline = Duration::from_millis(self.deadline.load(Ordering::Relaxed));
         let until = Instant::now() + deadline;
         // A client that may only read the device may not change its reservations,
@@ -210,13 +237,13 @@ impl Service {
             Direction::Out => (file::is_writable(device.as_fd()), SenseCode::INVALID_OPCODE),
         };
         if !permitted.unwrap_or(false) {
-            return Outcome::check(refusal);
+            return (Outcome::check(refusal), None);
         }
         let target = match self.registry.resolve(device) {
             Ok(target) => target,
-            Err(refusal) => return self.refuse(&refusal),
+            Err(refusal) => return (self.refuse(&refusal), None),
         };
-        match cdb.command(&parameters) {
+        let outcome = match cdb.command(&parameters) {
             Ok(Command::In(command)) => target.lun.read(&target.route, command, until).await,
             Ok(Command::Out(command)) => {
                 let write = Write {
@@ -224,10 +251,12 @@ impl Service {
                     cdb,
                     parameters,
                 };
-                target.lun.write(target.route, write, until).await
+                let route = target.route.clone();
+                target.lun.write(route, write, until).await
             }
             Err(code) => Outcome::check(code),
-        }
+        };
+        (outcome, Some(target))
     }
 
     fn refuse(&self, refusal: &Refusal) -> Outcome {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["sys"],
     &["scsi"],
-    &["protocol", "config", "import"],
+    &["protocol", "owner", "config", "import"],
     &["lun::state", "lun::plan"],
     &["device", "journal"],
     &["engine", "multipathd", "watch"],
@@ -32,6 +32,7 @@ const LAYERS: &[&[&str]] = &[
 const PURE: &[&str] = &[
     "scsi",
     "protocol",
+    "owner",
     "config",
     "import",
     "lun::state",

@@ -3,14 +3,17 @@
 
 use super::errand::Errand;
 use super::error::Error;
+use crate::lun::history::Entry;
 use crate::lun::registry::{LunKey, Registry, Target};
+use crate::multipathd::Multipathd;
 use crate::server::Service;
+use crate::server::clients::Clients;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// Callers hear the end of a command within this: `busctl` waits for 25 s.
@@ -22,6 +25,32 @@ const JOBS: usize = 512;
 
 /// Somebody wants the configuration read again, and to hear whether it was.
 pub type Reload = oneshot::Sender<Result<(), String>>;
+
+/// What became of the configuration since the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloads {
+    /// How many configurations have been in use, with the first.
+    pub generation: u32,
+    /// Why the last one that was read is not in use.
+    pub error: Option<String>,
+}
+
+impl Default for Reloads {
+    fn default() -> Self {
+        Reloads {
+            generation: 1,
+            error: None,
+        }
+    }
+}
+
+impl Reloads {
+    /// It was read once more, and taken or not.
+    pub fn add(&mut self, result: &Result<(), String>) {
+        self.error = result.as_ref().err().cloned();
+        self.generation += u32::from(result.is_ok());
+    }
+}
 
 /// What the objects on the bus know of the daemon.
 #[derive(Debug)]
@@ -37,6 +66,12 @@ pub struct Desk {
     pub config: PathBuf,
     /// Units are simulated.
     pub simulated: bool,
+    /// There is an object for each path.
+    pub export_paths: bool,
+    /// What became of the configuration.
+    pub reloads: watch::Receiver<Reloads>,
+    /// multipathd, if it is asked anything.
+    pub multipathd: Option<Arc<Multipathd>>,
 }
 
 impl Desk {
@@ -56,6 +91,32 @@ impl Desk {
             jobs: AtomicU64::new(0),
             config,
             simulated,
+            export_paths: true,
+            reloads: watch::channel(Reloads::default()).1,
+            multipathd: None,
+        }
+    }
+
+    /// Who is connected to the helper's sockets.
+    pub fn clients(&self) -> &Clients {
+        &self.service.clients
+    }
+
+    /// The last events of a unit, oldest first.
+    pub fn history(&self, unit: &LunKey) -> Vec<Entry> {
+        let lun = self.registry().unit(unit);
+        lun.map_or_else(Vec::new, |lun| lun.history().since(0))
+    }
+
+    /// Finds out which multipathd it is, once it has been talked to.
+    pub async fn meet_multipathd(&self) {
+        let Some(multipathd) = self.multipathd.clone() else {
+            return;
+        };
+        if multipathd.is_unmet() {
+            let meeting = self.main.spawn(async move { multipathd.meet().await });
+            // The service may be about to end.
+            let _ = meeting.await;
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::device::identity::Refusal;
 use crate::lun::upkeep::Unmet;
 use crate::scsi::{Outcome, SenseCode, Status};
+use std::collections::HashMap;
 use zbus::DBusError;
 
 /// The errors `org.reservd1.Error.*`, each with words for people.
@@ -59,6 +60,19 @@ pub enum Error {
     ConfigInvalid(String),
     /// The caller may not do that.
     PolicyDenied(String),
+}
+
+/// Nothing but an empty dictionary.
+///
+/// # Errors
+/// [`Error::InvalidArgument`].
+pub fn no_options<V>(options: &HashMap<String, V>) -> Result<(), Error> {
+    match options.keys().next() {
+        Some(name) => Err(Error::InvalidArgument(format!(
+            "there is no option {name:?}"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// GOOD, or the error for it.

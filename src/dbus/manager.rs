@@ -8,16 +8,16 @@ use super::device::Device;
 use super::errand::Errand;
 use super::error::Error;
 use super::job::{self, Which};
-use super::name;
+use super::{name, report, shown};
 use crate::lun::registry::{LunKey, Target};
 use crate::scsi::ReservationType;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, ObjectPath, OwnedObjectPath, Variant, interface};
+use zbus::{Connection, ObjectPath, OwnedObjectPath, OwnedVariant, Variant, interface};
 
 /// A new unit shows up on the bus within moments; this many are waited for.
 const MOMENTS: usize = 100;
@@ -120,6 +120,43 @@ impl Manager {
             *states.entry(state).or_default() += 1;
         }
         states
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn features(&self) -> Vec<&'static str> {
+        let paths = self.desk.export_paths.then_some("paths");
+        let library = cfg!(feature = "mpathpersist").then_some("mpathpersist");
+        let simulated = self.desk.simulated.then_some("simulator");
+        let always = ["clients", "history", "owners", "report"].map(Some);
+        let all = always.into_iter().chain([library, paths, simulated]);
+        all.flatten().collect()
+    }
+
+    #[zbus(property)]
+    fn config_generation(&self) -> u32 {
+        self.desk.reloads.borrow().generation
+    }
+
+    #[zbus(property)]
+    fn last_reload_error(&self) -> String {
+        shown::text(self.desk.reloads.borrow().error.as_ref())
+    }
+
+    #[zbus(property)]
+    fn clients_connected(&self) -> u32 {
+        shown::count(self.desk.clients().count())
+    }
+
+    #[zbus(property)]
+    fn clients(&self) -> Vec<OwnedObjectPath> {
+        let clients = self.desk.clients().all();
+        clients.iter().map(|one| name::client(one.number)).collect()
+    }
+
+    #[zbus(property)]
+    fn multipathd_version(&self) -> String {
+        let multipathd = self.desk.multipathd.as_ref();
+        shown::text(multipathd.and_then(|multipathd| multipathd.version()))
     }
 
     #[zbus(out_args("object"))]
@@ -319,6 +356,12 @@ impl Manager {
         self.desk.reload().await
     }
 
+    #[zbus(out_args("json"))]
+    fn report(&self, options: HashMap<String, OwnedVariant>) -> Result<String, Error> {
+        let scope = report::Scope::parse(options)?;
+        Ok(report::report(&self.desk, scope))
+    }
+
     #[zbus(signal)]
     pub(super) async fn device_state_changed(
         emitter: &SignalEmitter<'_>,
@@ -327,5 +370,13 @@ impl Manager {
         old: &str,
         new: &str,
         reason: &str,
+    ) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    pub(super) async fn config_reloaded(
+        emitter: &SignalEmitter<'_>,
+        generation: u32,
+        ok: bool,
+        error: &str,
     ) -> zbus::Result<()>;
 }

@@ -11,6 +11,7 @@ mod announce;
 mod authority;
 mod caller;
 mod change;
+mod client;
 mod deed;
 mod desk;
 mod device;
@@ -19,9 +20,15 @@ mod error;
 mod job;
 mod manager;
 mod name;
+mod path;
+mod report;
+mod shown;
+mod signals;
 mod units;
+mod visitors;
+mod watched;
 
-pub use desk::{Desk, Reload};
+pub use desk::{Desk, Reload, Reloads};
 
 use crate::panics::{self, Alarm};
 use manager::Manager;

@@ -2,16 +2,18 @@
 //! done in between.
 
 use super::guard::{Guard, Then};
+use super::history::Event;
 use super::look::OWN_PATIENCE;
 use super::notebook::Notebook;
 use super::plan::verdict::Verdict;
 use super::route::{Route, Source};
-use super::snapshot::{Snapshot, View};
+use super::snapshot::Snapshot;
 use super::state::LunState;
 use super::unit::{Means, Order, Shared, Task};
+use super::view::View;
 use crate::config::{self, Engine};
 use crate::device::TransportError;
-use crate::device::identity::Wwid;
+use crate::device::identity::{SysFs, Wwid};
 use crate::engine::direct::Direct;
 use crate::engine::mpathpersist::Worker;
 use crate::engine::policy::Choice;
@@ -50,6 +52,8 @@ async fn are_quiet(paths: &[Path], until: Instant) -> bool {
 pub(super) struct Actor {
     pub(super) wwid: Wwid,
     pub(super) shared: Arc<Shared>,
+    /// Where the unit's own words are found.
+    pub(super) sysfs: SysFs,
     pub(super) state: LunState,
     /// Where the paths were last found, to look for those that owe a key.
     pub(super) source: Option<Source>,
@@ -85,12 +89,15 @@ impl Actor {
             settings,
             keeper,
             source,
+            sysfs,
             record,
             same_boot,
         } = means;
+        let policy = settings.borrow().multipathd;
         Actor {
             state: record.state(same_boot),
             source,
+            sysfs,
             worker: Worker::new(engines),
             settings,
             guard: Guard::new(terms, Arc::clone(&shared.watch)),
@@ -98,7 +105,7 @@ impl Actor {
             said: None,
             claimed_at: None,
             notebook: Notebook::new(keeper, &wwid, record),
-            view: View::new(shown),
+            view: View::new(shown, policy),
             wwid,
             shared,
         }
@@ -134,6 +141,8 @@ impl Actor {
                 () = at(self.look_at) => self.look_if_needed().await,
                 () = shared.watch.suspicion() => self.look_by(Instant::now()),
                 () = at(idle_at) => self.worker.end(),
+                // They are shown, too.
+                Ok(()) = self.settings.changed() => {}
                 event = self.guard.event() => if self.guard.attend(event) {
                     self.look(Instant::now() + OWN_PATIENCE).await;
                 },
@@ -161,8 +170,24 @@ impl Actor {
             micros = started.elapsed().as_micros() as u64,
             "persistent reserve out"
         );
+        self.remember(&order.write.command, &outcome);
         // A client that gave up hears nothing; the state is up to date anyway.
         let _ = order.reply.send(outcome);
+    }
+
+    /// A client's command has ended.
+    fn remember(&mut self, command: &PrOut, outcome: &Outcome) {
+        let (action, parameters) = (command.action, &command.parameters);
+        let event = Event::Command {
+            action,
+            key: parameters.key,
+            service_action_key: parameters.service_action_key,
+            outcome: outcome.to_string(),
+        };
+        if !outcome.is_good() {
+            self.view.failure = Some(event.to_string());
+        }
+        self.tell(event);
     }
 
     /// Whether the configuration lets a client send this.
@@ -185,7 +210,7 @@ impl Actor {
         let command = &order.write.command;
         match &order.route {
             Route::Single(id, nexus) => {
-                self.view.single = true;
+                self.view.single = Some(id.clone());
                 let path = Path::new(
                     id.clone(),
                     Arc::clone(nexus),

@@ -64,13 +64,7 @@ impl Known {
         let new = order
             .iter()
             .filter(|id| !seen.paths.iter().any(|path| path.id == **id));
-        paths.extend(new.map(|id| PathView {
-            id: id.clone(),
-            name: None,
-            registered: Registered::Unknown,
-            key: None,
-            usable: true,
-        }));
+        paths.extend(new.cloned().map(PathView::new));
         paths.sort_by_key(|path| place(path).unwrap_or(usize::MAX));
         let registered = status.filter(|status| status.complete).map(|status| {
             // One registration may have a row for each target port.
@@ -424,14 +418,12 @@ mod tests {
         let mut seen = Snapshot::new(Wwid::new("36001405aaaa"));
         seen.paths = [(1, true), (2, true), (3, false)]
             .map(|(number, usable)| PathView {
-                id: PathId(format!("{number}:0:0:0")),
-                name: None,
                 registered: match number {
                     1 => Registered::Yes,
                     _ => Registered::No,
                 },
-                key: None,
                 usable,
+                ..PathView::new(PathId(format!("{number}:0:0:0")))
             })
             .into();
         let row = |port, key| FullDescriptor {

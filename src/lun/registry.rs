@@ -12,6 +12,7 @@ use crate::device::maps::Map;
 use crate::device::sg::SgNexus;
 use crate::engine::mpathpersist::Engines;
 use crate::journal::{Boot, Keeper, Loaded};
+use crate::owner::Hosts;
 use crate::sys::file::disk_sequence;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -164,6 +165,26 @@ impl Registry {
             .collect()
     }
 
+    /// The unit that is known by this, if it is in use.
+    pub fn unit(&self, key: &LunKey) -> Option<Arc<Lun>> {
+        let units = lock(&self.units);
+        let entry = units.luns.get(key)?;
+        Some(Arc::clone(&entry.lun))
+    }
+
+    /// What this unit is known by.
+    pub fn key_of(&self, lun: &Arc<Lun>) -> Option<LunKey> {
+        let units = lock(&self.units);
+        let mut entries = units.luns.iter();
+        let (key, _) = entries.find(|(_, entry)| Arc::ptr_eq(&entry.lun, lun))?;
+        Some(key.clone())
+    }
+
+    /// Whose keys are whose, as the configuration says.
+    pub fn hosts(&self) -> Arc<Hosts> {
+        Arc::clone(&lock(&self.units).config.hosts)
+    }
+
     /// Their number, as it grows. It may be a moment ahead of [`Registry::units`],
     /// which waits for the lock under which it grows.
     pub fn count(&self) -> watch::Receiver<usize> {
@@ -309,6 +330,7 @@ impl Registry {
             // Simulated units end with us.
             keeper: self.keeper.clone().filter(|_| host.is_empty()),
             source: map.map(|map| Source::Map(self.sysfs.clone(), map)),
+            sysfs: self.sysfs.clone(),
             record,
             same_boot,
         };

@@ -2,6 +2,7 @@
 
 use super::actor::Actor;
 use super::guard::Terms;
+use super::history::History;
 use super::notice::{Notice, Notices};
 use super::route::{Route, Source};
 use super::snapshot::Snapshot;
@@ -10,7 +11,7 @@ use super::state::record::Record;
 use super::upkeep::{Request, Unmet, Upkeep};
 use super::watch::Watch;
 use crate::config;
-use crate::device::identity::Wwid;
+use crate::device::identity::{SysFs, Wwid};
 use crate::device::{Nexus, TransportError};
 use crate::engine::mpathpersist::Engines;
 use crate::engine::{Gates, Late, Path, read};
@@ -68,6 +69,8 @@ pub struct Means {
     pub keeper: Option<Arc<Keeper>>,
     /// Where its paths are, as far as that is known.
     pub source: Option<Source>,
+    /// Where the kernel describes devices.
+    pub sysfs: SysFs,
     /// What the journal has of the unit.
     pub record: Record,
     /// Written since the host was started.
@@ -93,6 +96,7 @@ pub(super) struct Shared {
     pub(super) watch: Arc<Watch>,
     pub(super) notices: Mutex<Notices>,
     pub(super) noticed: Notify,
+    pub(super) history: History,
 }
 
 impl Shared {
@@ -125,6 +129,7 @@ impl Lun {
             watch: Arc::default(),
             notices: Mutex::default(),
             noticed: Notify::new(),
+            history: History::default(),
         });
         let (shown, snapshot) = watch::channel(Snapshot::new(wwid.clone()));
         let actor = Actor::new(wwid.clone(), Arc::clone(&shared), means, shown);
@@ -141,6 +146,11 @@ impl Lun {
     /// nothing to the unit.
     pub fn snapshot(&self) -> watch::Receiver<Snapshot> {
         self.snapshot.clone()
+    }
+
+    /// What happened to the unit.
+    pub fn history(&self) -> &History {
+        &self.shared.history
     }
 
     /// The unit's name.

@@ -212,7 +212,7 @@ impl Actor {
         self.state = Default::default();
         self.said = None;
         self.claimed_at = None;
-        self.view.single = false;
+        self.view.single = None;
         self.shared.watch.expect(ReservationKey::ZERO);
         // A key in the configuration is looked for as on the first day.
         self.look_by(Instant::now());
@@ -271,7 +271,8 @@ impl Actor {
                     now = engine.reservation().await;
                 }
                 let now = now.ok_or(Unmet::Unreadable)?;
-                self.view.saw(Some(now));
+                self.show_registrations(source, &paths, Some(now), until)
+                    .await;
                 let known = self.state.generation();
                 if self.state.registration().is_some() && known != Some(now.generation) {
                     self.look_by(Instant::now());

@@ -1,6 +1,7 @@
 //! A bus of its own, with the policy of the system's and that of reservd.
 
 use crate::daemon::Daemon;
+use reservd::scsi::{InAction, PrIn};
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -145,6 +146,17 @@ pub fn daemon(bus: &Bus) -> Daemon {
     Daemon::start_on(&bus.address(), "[defaults]\npoll-interval-ms = 200\n")
 }
 
+/// A connection to the helper's socket that stays.
+pub fn guest(daemon: &Daemon) -> reservd::client::Client {
+    reservd::client::Client::connect_within(&daemon.socket(), PATIENCE).unwrap()
+}
+
+/// What guests ask for all the time.
+pub const READ_KEYS: PrIn = PrIn {
+    action: InAction::ReadKeys,
+    allocation_length: 8192,
+};
+
 /// Somebody on the bus.
 pub struct Client(pub Connection);
 
@@ -232,6 +244,20 @@ impl Client {
             .call(path, PROPERTIES, "Get", &(interface, name))
             .await?;
         Ok(reply.body().deserialize().unwrap())
+    }
+
+    /// The first object that a property names, once it names one.
+    pub async fn one_of(&self, path: &str, interface: &str, name: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let value = self.property(path, interface, name).await.unwrap();
+            let objects = Vec::<OwnedObjectPath>::try_from(value).unwrap();
+            match &objects[..] {
+                [first, ..] => return first.to_string(),
+                [] => assert!(Instant::now() < until, "{name} of {path} stays empty"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// A property of host A's unit as text.

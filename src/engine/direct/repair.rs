@@ -130,6 +130,13 @@ impl Direct<'_> {
         ReservationData::parse(&data).ok()
     }
 
+    /// The registered keys, from a unit that may know no more of them; `None`
+    /// where they cannot be read.
+    pub async fn keys(&self) -> Option<KeyList> {
+        let data = self.read_now(InAction::ReadKeys, u16::MAX).await?;
+        KeyList::parse(&data).ok()
+    }
+
     pub(super) async fn read_now(
         &self,
         action: InAction,
