@@ -17,6 +17,8 @@ mod lab;
 mod lifecycle;
 mod multipathd;
 mod outage;
+mod package;
 mod paths;
 mod readme;
+mod sandbox;
 mod watch;
