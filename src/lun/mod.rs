@@ -13,6 +13,7 @@ mod look;
 mod notebook;
 pub mod notice;
 pub mod plan;
+mod pulse;
 pub mod registry;
 pub mod route;
 pub mod snapshot;

@@ -18,7 +18,9 @@ use std::collections::hash_map::Entry as Slot;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// A disk for as long as it exists: its number and the kernel's sequence number.
 type DiskKey = (DeviceNumber, u64);
@@ -159,6 +161,17 @@ impl Registry {
         entries
             .map(|(key, entry)| (key.clone(), Arc::clone(&entry.lun)))
             .collect()
+    }
+
+    /// Asks every actor for a sign of life; returns the one that has owed it for
+    /// longest, and for how long.
+    pub fn slowest(&self, now: Instant) -> Option<(Wwid, Duration)> {
+        let units = lock(&self.units);
+        let ages = units.luns.values().map(|entry| {
+            let lun = &entry.lun;
+            (lun.wwid().clone(), lun.pulse(now))
+        });
+        ages.max_by_key(|(_, age)| *age)
     }
 
     /// Their number, as it grows. It may be a moment ahead of [`Registry::units`],

@@ -3,6 +3,7 @@
 use super::actor::Actor;
 use super::guard::Terms;
 use super::notice::{Notice, Notices};
+use super::pulse::Pulse;
 use super::route::{Route, Source};
 use super::snapshot::Snapshot;
 use super::state::PathId;
@@ -18,6 +19,7 @@ use crate::scsi::{Cdb, Outcome, PrIn, PrOut, ReservationKey, SenseCode};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -83,6 +85,7 @@ pub(super) struct Shared {
     pub(super) watch: Arc<Watch>,
     pub(super) notices: Mutex<Notices>,
     pub(super) noticed: Notify,
+    pub(super) pulse: Pulse,
 }
 
 impl Shared {
@@ -115,6 +118,7 @@ impl Lun {
             watch: Arc::default(),
             notices: Mutex::default(),
             noticed: Notify::new(),
+            pulse: Pulse::default(),
         });
         let (shown, snapshot) = watch::channel(Snapshot::new(wwid.clone()));
         let actor = Actor::new(wwid.clone(), Arc::clone(&shared), means, shown);
@@ -131,6 +135,14 @@ impl Lun {
     /// nothing to the unit.
     pub fn snapshot(&self) -> watch::Receiver<Snapshot> {
         self.snapshot.clone()
+    }
+
+    /// Asks the actor for a sign of life; returns for how long it has owed one.
+    pub fn pulse(&self, now: Instant) -> Duration {
+        match self.inbox.is_closed() {
+            true => Duration::MAX,
+            false => self.shared.pulse.ask(now),
+        }
     }
 
     /// The unit's name.
