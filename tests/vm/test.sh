@@ -1,7 +1,7 @@
 #!/bin/bash
 # Build reservd and its scenarios, boot the virtual machine once, run them all in it, and show their summary.
 #
-#   tests/vm/test.sh [--suite bookworm|sid] [FILTER...]      results land in target/vm/results/SUITE
+#   tests/vm/test.sh [--suite bookworm|trixie|sid] [FILTER...]      results land in target/vm/results/SUITE
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

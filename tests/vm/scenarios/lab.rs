@@ -214,8 +214,7 @@ impl Lab {
         }
         let map = self.env("MAP").to_owned();
         await_some("both paths active", || {
-            let status = run("dmsetup", &["status", &map]);
-            (status.matches(" A ").count() > 2 && !status.contains(" F ")).then_some(())
+            (active_paths(&map) == 2).then_some(())
         });
         for host in ["HOST_B", "PLAIN_HOST_B"] {
             let disk = open(self.env(host), true);
@@ -459,6 +458,17 @@ pub fn major_minor(disk: &str) -> String {
     let name = disk.trim_start_matches("/dev/");
     let text = fs::read_to_string(format!("/sys/block/{name}/dev")).unwrap();
     text.trim().to_owned()
+}
+
+/// How many paths of a map device-mapper uses. (Their group is not said to be
+/// active before the first I/O.)
+pub fn active_paths(map: &str) -> usize {
+    let status = run("dmsetup", &["status", map]);
+    let words: Vec<_> = status.split_whitespace().collect();
+    let is_number = |word: &str| word.split(':').all(|part| part.parse::<u32>().is_ok());
+    let path = |pair: &&[&str]| pair[0].contains(':') && is_number(pair[0]);
+    let paths = words.windows(2).filter(path);
+    paths.filter(|pair| pair[1] == "A").count()
 }
 
 /// Runs a program that must succeed; its output.
