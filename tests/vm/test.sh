@@ -23,5 +23,5 @@ trap 'rm -rf "$payload"' EXIT
 cp "${CARGO_TARGET_DIR:-target}"/release/{reservd,reservctl,reservd-pr-helper} "$payload/"
 cp "$scenarios" "$payload/scenarios"
 cp README.md "$payload/"
-"$here/boot.sh" --suite "$suite" --payload "$payload" --timeout 1500 --results "target/vm/results/$suite" \
+"$here/boot.sh" --suite "$suite" --payload "$payload" --timeout 2400 --results "target/vm/results/$suite" \
     --run "/rig/lab.sh && exec ./scenarios --test-threads=1 --show-output $*"

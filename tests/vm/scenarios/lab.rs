@@ -36,6 +36,8 @@ pub struct Lab {
     daemon: Child,
     /// What `[defaults]` of its configuration says.
     defaults: String,
+    /// How often in a row it could not be brought back to its start.
+    unusable: u32,
 }
 
 /// A registration as sg_persist shows it.
@@ -51,7 +53,11 @@ pub fn lab() -> MutexGuard<'static, Lab> {
     static LAB: OnceLock<Mutex<Lab>> = OnceLock::new();
     let lab = LAB.get_or_init(|| Mutex::new(Lab::start()));
     let mut lab = lab.lock().unwrap_or_else(PoisonError::into_inner);
+    // Waiting for it takes its time: not once more in every test.
+    assert!(lab.unusable < 2, "a test before this one broke the lab");
+    lab.unusable += 1;
     lab.reset();
+    lab.unusable = 0;
     lab
 }
 
@@ -71,6 +77,7 @@ impl Lab {
             client,
             daemon,
             defaults,
+            unusable: 0,
         }
     }
 
