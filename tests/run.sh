@@ -2,8 +2,9 @@
 # Every check of this repository, on a Debian 12 machine: format, lints, tests without and with a kernel, fuzzing,
 # and the commands of README.md. Installs what is missing. Ends non-zero at the first failure.
 #
-# The virtual machine is Debian 12's. `tests/vm/test.sh --suite sid` runs its tests with sid's kernel, multipath-tools and
-# QEMU; it is not part of this, for it takes as long again and sid changes every day.
+# The virtual machine is Debian 12's. The same tests run with the kernel, multipath-tools and QEMU of Debian 13 and of
+# sid by `tests/vm/test.sh --suite trixie` and `--suite sid`; they are not part of this, for each takes as long again and
+# sid changes every day.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

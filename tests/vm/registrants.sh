@@ -9,12 +9,14 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lio.sh"
 
 key_of() { printf '0x%x\n' $((0x9000 + ${1#registrant})); }
+# Read-only: a disk that was open for writing is looked at by all of udev's rules again.
+pr_out() { sg_persist --no-inquiry --readonly --out "$@" >/dev/null; }
 
 if [[ ${1:?number of registrants, or undo} == undo ]]; then
     for ((i = 1; ; i++)); do
         name=registrant$i
         [[ -d $(hba_of $name) ]] || break
-        sg_persist --no-inquiry --out --register --param-rk="$(key_of $name)" "$(disk_of $name)" >/dev/null || true
+        pr_out --register --param-rk="$(key_of $name)" "$(disk_of $name)" || true
         remove_hba $name
     done
 else
@@ -22,7 +24,7 @@ else
         name=registrant$i
         make_hba $name
         show_lun map $name
-        sg_persist --no-inquiry --out --register-ignore --param-sark="$(key_of $name)" "$(disk_of $name)" >/dev/null
+        pr_out --register-ignore --param-sark="$(key_of $name)" "$(disk_of $name)"
     done
 fi
 udevadm settle

@@ -4,7 +4,7 @@
 
 use super::lab::*;
 use reservd::config::Engine;
-use reservd::engine::policy::{Choice, Operation, SOUND, Version, decide};
+use reservd::engine::policy::{Choice, Operation, Version, decide};
 use reservd::scsi::{OutAction, PrOut, SenseCode};
 use std::fs;
 
@@ -318,8 +318,8 @@ fn another_reservation_key_is_refused_for_good_and_the_line_is_named() {
         let entry = "put the line `reservation_key file` into the section `defaults`";
         let before = logged(entry);
         let outcome = lab.out(&map, &register(NONE, K1));
-        // Without any key, the library of before 0.13 lets a registration pass.
-        if default.is_some() || library >= SOUND {
+        // Without any key 0.9.4 lets a registration pass, 0.11.1 does not.
+        if default.is_some() || library >= Version(0, 11, 1) {
             let code = outcome.sense_code();
             assert_eq!(
                 code,

@@ -38,6 +38,8 @@ pub struct Lab {
     daemon: Daemon,
     /// What `[defaults]` of its configuration says.
     defaults: String,
+    /// How often in a row it could not be brought back to its start.
+    unusable: u32,
 }
 
 /// A registration as sg_persist shows it.
@@ -53,7 +55,11 @@ pub fn lab() -> MutexGuard<'static, Lab> {
     static LAB: OnceLock<Mutex<Lab>> = OnceLock::new();
     let lab = LAB.get_or_init(|| Mutex::new(Lab::start()));
     let mut lab = lab.lock().unwrap_or_else(PoisonError::into_inner);
+    // Waiting for it takes its time: not once more in every test.
+    assert!(lab.unusable < 2, "a test before this one broke the lab");
+    lab.unusable += 1;
     lab.reset();
+    lab.unusable = 0;
     lab
 }
 
@@ -73,6 +79,7 @@ impl Lab {
             client,
             daemon,
             defaults,
+            unusable: 0,
         }
     }
 
@@ -220,8 +227,7 @@ impl Lab {
         }
         let map = self.env("MAP").to_owned();
         await_some("both paths active", || {
-            let status = run("dmsetup", &["status", &map]);
-            (status.matches(" A ").count() > 2 && !status.contains(" F ")).then_some(())
+            (active_paths(&map) == 2).then_some(())
         });
         for host in ["HOST_B", "PLAIN_HOST_B"] {
             let disk = open(self.env(host), true);
@@ -459,6 +465,17 @@ pub fn major_minor(disk: &str) -> String {
     let name = disk.trim_start_matches("/dev/");
     let text = fs::read_to_string(format!("/sys/block/{name}/dev")).unwrap();
     text.trim().to_owned()
+}
+
+/// How many paths of a map device-mapper uses. (Their group is not said to be
+/// active before the first I/O.)
+pub fn active_paths(map: &str) -> usize {
+    let status = run("dmsetup", &["status", map]);
+    let words: Vec<_> = status.split_whitespace().collect();
+    let is_number = |word: &str| word.split(':').all(|part| part.parse::<u32>().is_ok());
+    let path = |pair: &&[&str]| pair[0].contains(':') && is_number(pair[0]);
+    let paths = words.windows(2).filter(path);
+    paths.filter(|pair| pair[1] == "A").count()
 }
 
 /// Runs a program that must succeed; its output.
