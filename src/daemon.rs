@@ -1,5 +1,8 @@
 //! The one place that knows all parts: start order, signals, reload, shutdown.
 
+pub mod helper;
+
+use crate::activation::Passed;
 use crate::config::{Config, Engine, Files, Simulator};
 use crate::dbus::{self, Bus, Desk, Reload, Reloads};
 use crate::device::identity::SysFs;
@@ -9,22 +12,32 @@ use crate::lun::guard::Terms;
 use crate::lun::registry::Registry;
 use crate::multipathd::Multipathd;
 use crate::server::Service;
+use crate::server::store::Store;
 use crate::simulation::Simulation;
+use crate::vacancy;
 use crate::watch::monitor::Monitor;
 use nix::unistd::geteuid;
 use sd_notify::NotifyState;
 use std::io;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 /// The service manager hears this often that the event loop runs. It also keeps
 /// the next timer near, so that the later ones of commands need not wake it: an
 /// interval no longer than the shortest of those saves a system call each.
 const HEARTBEAT: Duration = crate::engine::read::HEDGE;
+/// Units are asked for a sign of life this often.
+const PULSE: Duration = Duration::from_secs(5);
+/// A unit may be busy for a deadline and so much more before the service manager
+/// has to believe that the daemon hangs.
+const BUSY: Duration = Duration::from_secs(30);
+/// Helpers that serve by themselves have this long to give way. Their commands end
+/// within their deadline; what takes longer is no longer run by anybody.
+const HANDOVER: Duration = Duration::from_secs(20);
 /// After the last command ended, the process does not wait for hung ioctls.
 const DRAIN: Duration = Duration::from_millis(100);
 
@@ -41,8 +54,10 @@ pub struct Setup {
     pub files: Option<Files>,
     /// Where to keep what has to outlive the process; `None` for nowhere.
     pub journal: Option<PathBuf>,
-    /// Sockets for QEMU, non-blocking.
-    pub listeners: Vec<UnixListener>,
+    /// Sockets for QEMU and for relays, and what an earlier process has left.
+    pub passed: Passed,
+    /// Where relays find it. The path must be there already.
+    pub control: Option<PathBuf>,
     /// The bus to be on, if any.
     pub bus: Option<Bus>,
     /// Talk to the service manager.
@@ -68,34 +83,37 @@ async fn serve(setup: Setup) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
 
-    let mut registry = Registry::new(sysfs());
-    let _simulation = match &setup.config.simulator {
-        Some(simulator) => Some(simulate(simulator, &mut registry)?),
-        None => None,
+    let tell = |states: &[NotifyState<'_>]| {
+        if setup.notify {
+            // Without a service manager there is nobody to tell.
+            let _ = sd_notify::notify(states);
+        }
     };
-    let engines = Engines::new(Launch::new(OURSELVES), None);
-    establish(&engines, &setup.config).await;
-    registry.set_engines(Arc::new(engines));
-    let multipathd = Arc::new(Multipathd::default());
-    registry.coordinate(Terms::new(
-        Arc::clone(&multipathd),
-        setup.config.defaults.multipathd,
-    ));
-    registry.configure(setup.config.clone());
-    if let Some(folder) = &setup.journal {
-        take_up(folder, &mut registry);
+    if let Some(control) = &setup.control {
+        tell(&[NotifyState::Status("waiting for helpers to give way")]);
+        await_vacancy(control).await;
     }
-    registry.walk();
-    let service = Arc::new(Service::new(
-        registry,
-        setup.config.commands.deadline,
-        setup.config.helper.max_connections,
-    ));
+    let Passed { listeners, kept } = setup.passed;
+    let keeps = setup.notify && std::env::var_os("NOTIFY_SOCKET").is_some();
+    let store = keeps.then(Store::default);
+    let kept = match &store {
+        Some(store) => store.take_up(kept),
+        None => Vec::new(),
+    };
+    let Assembled {
+        service,
+        multipathd,
+        simulation: _simulation,
+    } = assemble(&setup.config, setup.journal.as_deref(), store).await?;
     let (stop, stopping) = watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
-    for listener in setup.listeners {
+    if !kept.is_empty() {
+        tracing::info!(clients = kept.len(), "taken over from the process before");
+    }
+    servers.spawn(Arc::clone(&service).resume(kept, stopping.clone()));
+    for (listener, door) in listeners {
         let listener = tokio::net::UnixListener::from_std(listener)?;
-        servers.spawn(Arc::clone(&service).serve(listener, stopping.clone()));
+        servers.spawn(Arc::clone(&service).serve_door(listener, door, stopping.clone()));
     }
     let watching = tokio::spawn(listen(Arc::clone(&service)));
     let (ask, mut asked) = mpsc::channel(1);
@@ -116,19 +134,21 @@ async fn serve(setup: Setup) -> io::Result<()> {
             tracing::error!(%error, "not on the bus: no thread for it");
         }
     }
-    let tell = |states: &[NotifyState<'_>]| {
-        if setup.notify {
-            // Without a service manager there is nobody to tell.
-            let _ = sd_notify::notify(states);
-        }
-    };
-    tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    tell(&[NotifyState::Ready, NotifyState::Status(&status(&service))]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    let mut pulse = tokio::time::interval(PULSE);
+    let mut alive = true;
     loop {
         tokio::select! {
-            _ = heartbeat.tick() => tell(&[NotifyState::Watchdog]),
+            _ = heartbeat.tick() => if alive {
+                tell(&[NotifyState::Watchdog]);
+            },
+            _ = pulse.tick() => {
+                alive = is_alive(&service, alive);
+                tell(&[NotifyState::Status(&status(&service))]);
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
@@ -159,6 +179,80 @@ async fn serve(setup: Setup) -> io::Result<()> {
         _ = interrupt.recv() => tracing::warn!("stopped at once"),
     }
     Ok(())
+}
+
+/// A service, and what it works with.
+struct Assembled {
+    service: Arc<Service>,
+    multipathd: Arc<Multipathd>,
+    /// Has to live as long.
+    simulation: Option<Simulation>,
+}
+
+/// Puts a service together.
+async fn assemble(
+    config: &Config,
+    journal: Option<&Path>,
+    store: Option<Store>,
+) -> io::Result<Assembled> {
+    let mut registry = Registry::new(sysfs());
+    let simulation = match &config.simulator {
+        Some(simulator) => Some(simulate(simulator, &mut registry)?),
+        None => None,
+    };
+    let engines = Engines::new(Launch::new(OURSELVES), None);
+    establish(&engines, config).await;
+    registry.set_engines(Arc::new(engines));
+    let multipathd = Arc::new(Multipathd::default());
+    registry.coordinate(Terms::new(
+        Arc::clone(&multipathd),
+        config.defaults.multipathd,
+    ));
+    registry.configure(config.clone());
+    if let Some(folder) = journal {
+        take_up(folder, &mut registry);
+    }
+    registry.walk();
+    let (deadline, clients) = (config.commands.deadline, config.helper.max_connections);
+    let mut service = Service::new(registry, deadline, clients);
+    if let Some(store) = store {
+        service.keep_in(store);
+    }
+    Ok(Assembled {
+        service: Arc::new(service),
+        multipathd,
+        simulation,
+    })
+}
+
+/// Waits until no helper serves by itself.
+async fn await_vacancy(control: &Path) {
+    match vacancy::wait(control, HANDOVER).await {
+        Ok(true) => {}
+        Ok(false) => tracing::error!("a helper that serves by itself does not give way"),
+        Err(error) => tracing::error!(%error, "helpers may serve by themselves beside us"),
+    }
+}
+
+/// What the service manager shows.
+fn status(service: &Service) -> String {
+    let (clients, units) = (service.clients.count(), service.registry.units().len());
+    format!("serving {clients} connections, {units} logical units in use")
+}
+
+/// True while every unit's actor turns. An actor that does not is as good as a
+/// daemon that does not: only a new one helps.
+fn is_alive(service: &Service, before: bool) -> bool {
+    let limit = service.deadline() + BUSY;
+    match service.registry.slowest(Instant::now()) {
+        Some((wwid, age)) if age > limit => {
+            if before {
+                tracing::error!(%wwid, "a unit hangs: the service manager is to start us again");
+            }
+            false
+        }
+        _ => true,
+    }
 }
 
 /// Opens the journal, and goes on with what it has. Without it everything works

@@ -3,6 +3,7 @@
 //! See ARCHITECTURE.md for the map. In short: [`scsi`] is pure and knows the
 //! standard, the other modules bring its commands to real logical units.
 
+pub mod activation;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod daemon;
 pub mod dbus;
 pub mod device;
 pub mod engine;
+pub mod frontend;
 pub mod import;
 pub mod journal;
 pub mod logging;
@@ -25,5 +27,6 @@ pub mod server;
 pub mod simulation;
 pub mod socket;
 pub mod sys;
+pub mod vacancy;
 pub mod watch;
 pub mod worker;

@@ -1,17 +1,19 @@
 //! The daemon.
 
 use clap::Parser;
+use reservd::activation::Passed;
 use reservd::config::{Config, Files, Invalid, Text};
 use reservd::daemon::{self, Setup};
 use reservd::dbus::Bus;
+use reservd::server::Door;
 use reservd::socket::BoundSocket;
-use reservd::sys::activation::inherited_sockets;
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// sysexits(3) EX_CONFIG.
 const EXIT_CONFIG: u8 = 78;
+/// Relays run as root, or as the daemon's own user.
+const CONTROL_MODE: u32 = 0o600;
 
 /// Persistent reservations for virtual machines, on SCSI disks and multipath maps.
 #[derive(Debug, Parser)]
@@ -77,23 +79,27 @@ fn check(files: &Files) -> ExitCode {
 
 fn start(config: Config, files: Files) -> anyhow::Result<()> {
     use anyhow::Context;
-    let mut listeners = Vec::new();
-    for (socket, _name) in inherited_sockets().context("sockets from the service manager")? {
-        let listener = UnixListener::from(socket);
-        listener.set_nonblocking(true)?;
-        listeners.push(listener);
-    }
-    let mut bound = None;
-    if listeners.is_empty() {
-        let path = &config.helper.socket;
+    let mut passed = Passed::take().context("descriptors from the service manager")?;
+    // They are removed when this ends.
+    let mut bound = Vec::new();
+    let mut bind = |path: &Path, mode, door| {
+        if passed.has(door) {
+            return Ok(());
+        }
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("directory {}", folder.display()))?;
         }
-        let socket = BoundSocket::bind(path, Some(config.helper.mode))
+        let socket = BoundSocket::bind(path, Some(mode))
             .with_context(|| format!("socket {}", path.display()))?;
-        listeners.push(socket.listener.try_clone()?);
-        bound = Some(socket);
+        passed.listeners.push((socket.listener.try_clone()?, door));
+        bound.push(socket);
+        anyhow::Ok(())
+    };
+    bind(&config.helper.socket, config.helper.mode, Door::Helper)?;
+    let control = config.helper.control();
+    if let Some(path) = &control {
+        bind(path, CONTROL_MODE, Door::Control)?;
     }
     // Simulated units end with the process.
     let journal = config
@@ -105,7 +111,8 @@ fn start(config: Config, files: Files) -> anyhow::Result<()> {
         config,
         journal,
         files: Some(files),
-        listeners,
+        passed,
+        control,
         notify: true,
     })?;
     drop(bound);

@@ -1,35 +1,44 @@
-//! The helper socket: one task for each connection.
+//! The helper socket and the control socket: one task for each connection.
 //!
 //! A session ends when the client leaves or breaks the protocol, and for no
 //! other reason: QEMU takes a lost connection for a lost helper. Everything
-//! else is answered with sense.
+//! else is answered with sense. Where the service manager keeps descriptors, a
+//! client of the helper socket does not notice that the process is another one.
 
 pub mod clients;
+mod ledger;
+pub(crate) mod line;
 mod origin;
+pub mod store;
 
 pub use origin::Origin;
 
 use crate::device::identity::Refusal;
 use crate::lun::registry::{Registry, Target};
 use crate::lun::unit::Write;
-use crate::protocol::codec::{Decoder, Request, Violation, encode_reply, greeting};
+use crate::protocol::codec::{Request, Violation};
+use crate::protocol::control::InvalidOrigin;
 use crate::scsi::cdb::Direction;
-use crate::scsi::{Cdb, Command, Outcome, SenseCode};
-use crate::sys::{fdpass, file};
+use crate::scsi::{Command, Outcome, SenseCode};
+use crate::sys::file;
 use clients::{Attended, Clients, Peer};
+use line::{Incoming, Line};
+use nix::unistd::geteuid;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncWriteExt, Interest};
+use store::{Kept, Store};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 /// How long a client may stop in the middle of a request.
 const HALF_REQUEST: Duration = Duration::from_secs(10);
+/// The user that the kernel shows where it cannot say (`overflowuid`).
+const NOBODY: u32 = 65534;
 /// Pause when the process is out of descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -47,7 +56,18 @@ pub struct Service {
     /// up, as is one that takes no replies when the service is to end. Between
     /// requests it may be silent for ever.
     pub half_request: Duration,
+    /// Where connections are kept for the next process.
+    store: Option<Store>,
     violations: RateLimit,
+}
+
+/// By which socket a client comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// That of the helper protocol.
+    Helper,
+    /// That for relays.
+    Control,
 }
 
 impl Service {
@@ -59,8 +79,14 @@ impl Service {
             deadline: AtomicU64::new(deadline.as_millis() as u64),
             connections,
             half_request: HALF_REQUEST,
+            store: None,
             violations: RateLimit::default(),
         }
+    }
+
+    /// Keeps connections in this store.
+    pub fn keep_in(&mut self, store: Store) {
+        self.store = Some(store);
     }
 
     /// Every request that starts from now on is answered within this.
@@ -69,9 +95,24 @@ impl Service {
             .store(deadline.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Accepts clients until `stop` turns true, then lets commands in flight
-    /// end, each within its deadline.
-    pub async fn serve(self: Arc<Self>, listener: UnixListener, mut stop: watch::Receiver<bool>) {
+    /// Every request is answered within this.
+    pub fn deadline(&self) -> Duration {
+        Duration::from_millis(self.deadline.load(Ordering::Relaxed))
+    }
+
+    /// Accepts clients of the helper socket until `stop` turns true, then lets
+    /// commands in flight end, each within its deadline.
+    pub async fn serve(self: Arc<Self>, listener: UnixListener, stop: watch::Receiver<bool>) {
+        self.serve_door(listener, Door::Helper, stop).await;
+    }
+
+    /// As [`Service::serve`], for either socket.
+    pub async fn serve_door(
+        self: Arc<Self>,
+        listener: UnixListener,
+        door: Door,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let mut sessions = JoinSet::new();
         let mut number = 0u64;
         loop {
@@ -82,9 +123,41 @@ impl Service {
             };
             number += 1;
             let (service, stop, session) = (Arc::clone(&self), stop.clone(), number);
-            sessions.spawn(async move { service.attend(stream, session, stop).await });
+            sessions.spawn(async move { service.admit(stream, door, session, stop).await });
         }
         drop(listener);
+        while sessions.join_next().await.is_some() {}
+    }
+
+    /// Goes on with clients that an earlier process has left, until `stop` turns
+    /// true.
+    pub async fn resume(self: Arc<Self>, kept: Vec<Kept>, stop: watch::Receiver<bool>) {
+        let mut sessions = JoinSet::new();
+        for Kept {
+            number,
+            stream,
+            ledger,
+        } in kept
+        {
+            let (service, stop) = (Arc::clone(&self), stop.clone());
+            sessions.spawn(async move {
+                let opened = stream
+                    .set_nonblocking(true)
+                    .and_then(|()| UnixStream::from_std(stream));
+                match opened {
+                    Ok(stream) => {
+                        let caller = Caller::of(&stream, number);
+                        let opening = async {
+                            let peer = caller.peer(&stream);
+                            let line = Line::resume(stream, ledger, service.half_request).await?;
+                            Ok((line, peer))
+                        };
+                        service.host(opening, Some(number), caller, stop).await;
+                    }
+                    Err(error) => tracing::error!(%error, "client not taken over"),
+                }
+            });
+        }
         while sessions.join_next().await.is_some() {}
     }
 
@@ -102,70 +175,151 @@ impl Service {
         }
     }
 
-    /// Serves one client until it leaves or breaks the protocol, or until `stop`
-    /// turns true between two requests. `session` is its number in the log.
+    /// Serves one client of the helper socket until it leaves or breaks the
+    /// protocol, or until `stop` turns true between two requests. `session` is its
+    /// number in the log.
     pub async fn attend(&self, stream: UnixStream, session: u64, stop: watch::Receiver<bool>) {
-        let peer = stream.peer_cred().ok();
-        let pid = peer.as_ref().and_then(tokio::net::unix::UCred::pid);
-        let uid = peer.as_ref().map(tokio::net::unix::UCred::uid);
+        self.admit(stream, Door::Helper, session, stop).await;
+    }
+
+    async fn admit(
+        &self,
+        stream: UnixStream,
+        door: Door,
+        session: u64,
+        stop: watch::Receiver<bool>,
+    ) {
+        let caller = Caller::of(&stream, session);
+        let Caller { pid, uid, .. } = caller;
         tracing::debug!(session, pid, uid, "client connected");
-        let address = stream.local_addr().ok();
-        let socket = address.as_ref().and_then(|address| address.as_pathname());
-        let attended = self.clients.welcome(Peer {
-            pid: pid.and_then(|pid| pid.try_into().ok()).unwrap_or_default(),
-            uid: uid.unwrap_or_default(),
-            socket: socket.map_or_else(String::new, |path| path.display().to_string()),
-        });
-        let end = self.converse(stream, stop, &attended).await;
-        match &end {
-            Err(SessionError::Violation(_) | SessionError::Stalled) => {
-                if self.violations.allow() {
-                    let error = end.as_ref().err().map(ToString::to_string);
-                    tracing::warn!(session, pid, uid, error, "connection closed");
+        let opening = async {
+            let peer = caller.peer(&stream);
+            match (door, &self.store) {
+                (Door::Control, _) => self.greet_relay(stream, peer, session).await,
+                (Door::Helper, Some(_)) => {
+                    let line = Line::kept(stream, self.half_request).await?;
+                    Ok((line, peer))
+                }
+                (Door::Helper, None) => {
+                    let line = Line::plain(stream, self.half_request).await?;
+                    Ok((line, peer))
                 }
             }
-            Err(SessionError::Io(error)) => tracing::debug!(session, pid, %error, "client lost"),
-            Ok(()) => tracing::debug!(session, pid, "client left"),
+        };
+        self.host(opening, None, caller, stop).await;
+    }
+
+    /// Only root's relays, and those of our own user, may say for whom they speak.
+    async fn greet_relay(
+        &self,
+        stream: UnixStream,
+        relay: Peer,
+        session: u64,
+    ) -> Result<(Line, Peer), SessionError> {
+        if relay.uid != 0 && relay.uid != geteuid().as_raw() {
+            return Err(SessionError::Stranger);
         }
+        let (line, origin) = Line::relayed(stream, self.deadline(), self.half_request).await?;
+        tracing::info!(
+            session,
+            pid = origin.pid,
+            uid = origin.uid,
+            machine = origin.machine,
+            "relay connected"
+        );
+        let peer = Peer {
+            pid: origin.pid,
+            uid: origin.uid,
+            socket: relay.socket,
+            machine: origin.machine,
+        };
+        Ok((line, peer))
+    }
+
+    /// Serves one client from its `opening` on; `stored` is its number in the
+    /// store, if it is there already.
+    async fn host(
+        &self,
+        opening: impl Future<Output = Result<(Line, Peer), SessionError>>,
+        stored: Option<u64>,
+        Caller { session, pid, uid }: Caller,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut stored = stored;
+        let end = self
+            .open_and_converse(opening, &mut stored, &mut stop)
+            .await;
+        let stays = matches!(end, Ok(End::Stopped));
+        if let (false, Some(store), Some(number)) = (stays, &self.store, stored) {
+            store.forget(number);
+        }
+        match &end {
+            Err(SessionError::Io(error)) => tracing::debug!(session, pid, %error, "client lost"),
+            Err(error) if self.violations.allow() => {
+                tracing::warn!(session, pid, uid, %error, "connection closed");
+            }
+            Err(_) => {}
+            Ok(_) => tracing::debug!(session, pid, "client left"),
+        }
+    }
+
+    async fn open_and_converse(
+        &self,
+        opening: impl Future<Output = Result<(Line, Peer), SessionError>>,
+        stored: &mut Option<u64>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<End, SessionError> {
+        let (line, peer) = tokio::select! {
+            biased;
+            opened = opening => opened?,
+            _ = stop.wait_for(|stop| *stop) => return Ok(End::Stopped),
+        };
+        if let (None, Some(store), Some(keepsake)) = (&stored, &self.store, line.keepsake()) {
+            *stored = store
+                .keep(keepsake)
+                .inspect_err(|error| tracing::warn!(%error, "a restart will lose a client"))
+                .ok();
+        }
+        let attended = self.clients.welcome(peer);
+        self.converse(line, &attended, stop).await
     }
 
     async fn converse(
         &self,
-        mut stream: UnixStream,
-        mut stop: watch::Receiver<bool>,
+        mut line: Line,
         attended: &Attended<'_>,
-    ) -> Result<(), SessionError> {
-        stream.write_all(&greeting()).await?;
-        let mut decoder = Decoder::default();
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<End, SessionError> {
         loop {
-            let request = tokio::select! {
+            let incoming = tokio::select! {
                 biased;
                 () = attended.client.ended() => {
                     tracing::info!(client = attended.client.number, "disconnected, as demanded");
-                    return Ok(());
+                    return Ok(End::Left);
                 }
-                request = self.receive(&stream, &mut decoder) => request?,
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                incoming = line.receive() => incoming?,
+                _ = stop.wait_for(|stop| *stop) => return Ok(End::Stopped),
             };
-            let Some(Request {
-                cdb,
-                parameters,
-                device,
-            }) = request
-            else {
-                return Ok(());
+            let Some(Incoming { request, age }) = incoming else {
+                return Ok(End::Left);
             };
-            let (outcome, target) = self.answer(cdb, parameters, device).await;
+            let cdb = request.cdb;
+            line.begin(cdb).await?;
+            let until = Instant::now() + self.deadline().saturating_sub(age);
+            let (outcome, target) = self.answer(request, until).await;
             attended.answered(&self.registry, cdb, target, &outcome);
-            let reply = encode_reply(&cdb, &outcome);
             tokio::select! {
                 biased;
-                written = stream.write_all(&reply) => written?,
-                () = self.patience_after(&mut stop) => return Err(SessionError::Stalled),
+                written = line.reply(&cdb, &outcome) => written?,
+                () = self.patience_after(stop) => return match line.keepsake() {
+                    // The next process sends the rest.
+                    Some(_) => Ok(End::Stopped),
+                    None => Err(SessionError::Stalled),
+                },
             }
             // There may always be one more request.
             if *stop.borrow() {
-                return Ok(());
+                return Ok(End::Stopped);
             }
         }
     }
@@ -177,55 +331,17 @@ impl Service {
         sleep(self.half_request).await;
     }
 
-    /// Reads up to the end of a request; `None` when the client has left.
-    async fn receive(
+    /// The outcome of one request, and where it went; always there by `until`.
+    pub async fn answer(
         &self,
-        stream: &UnixStream,
-        decoder: &mut Decoder<OwnedFd>,
-    ) -> Result<Option<Request<OwnedFd>>, SessionError> {
-        let mut buffer = [0; 1024];
-        let mut patience = None;
-        loop {
-            let length = decoder.wanted().min(buffer.len());
-            let chunk = async {
-                let window = &mut buffer[..length];
-                stream
-                    .async_io(Interest::READABLE, || {
-                        fdpass::receive(stream.as_fd(), window)
-                    })
-                    .await
-            };
-            let received = if decoder.is_idle() {
-                patience = None;
-                chunk.await?
-            } else {
-                let until = *patience.get_or_insert_with(|| Instant::now() + self.half_request);
-                timeout_at(until, chunk)
-                    .await
-                    .map_err(|_| SessionError::Stalled)??
-            };
-            if received.truncated {
-                return Err(Violation::ExtraDescriptor.into());
-            }
-            if received.length == 0 {
-                return Ok(None);
-            }
-            let request = decoder.feed(&buffer[..received.length], received.descriptors)?;
-            if request.is_some() {
-                return Ok(request);
-            }
-        }
-    }
-
-    /// The outcome of one request; always there within the deadline.
-    async fn answer(
-        &self,
-        cdb: Cdb,
-        parameters: Vec<u8>,
-        device: OwnedFd,
+        request: Request<OwnedFd>,
+        until: Instant,
     ) -> (Outcome, Option<Target>) {
-        let deadline = Duration::from_millis(self.deadline.load(Ordering::Relaxed));
-        let until = Instant::now() + deadline;
+        let Request {
+            cdb,
+            parameters,
+            device,
+        } = request;
         // A client that may only read the device may not change its reservations,
         // and one that only knows its name may not read them.
         let (permitted, refusal) = match cdb.direction() {
@@ -267,13 +383,60 @@ impl Service {
     }
 }
 
+/// Who is at the other end, for the log.
+#[derive(Debug, Clone, Copy)]
+struct Caller {
+    session: u64,
+    pid: Option<i32>,
+    uid: Option<u32>,
+}
+
+impl Caller {
+    fn of(stream: &UnixStream, session: u64) -> Self {
+        let peer = stream.peer_cred().ok();
+        Caller {
+            session,
+            pid: peer.as_ref().and_then(tokio::net::unix::UCred::pid),
+            uid: peer.as_ref().map(tokio::net::unix::UCred::uid),
+        }
+    }
+
+    /// The same, to be shown. Whom the kernel does not name is nobody.
+    fn peer(self, stream: &UnixStream) -> Peer {
+        let address = stream.local_addr().ok();
+        let socket = address.as_ref().and_then(|address| address.as_pathname());
+        Peer {
+            pid: self
+                .pid
+                .and_then(|pid| pid.try_into().ok())
+                .unwrap_or_default(),
+            uid: self.uid.unwrap_or(NOBODY),
+            socket: socket.map_or_else(String::new, |path| path.display().to_string()),
+            machine: String::new(),
+        }
+    }
+}
+
+/// How a session ended in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client has left.
+    Left,
+    /// The service ends; the client has not left.
+    Stopped,
+}
+
 /// Why a session ended early.
 #[derive(Debug, thiserror::Error)]
-enum SessionError {
+pub(crate) enum SessionError {
     #[error("client {0}")]
     Violation(#[from] Violation),
     #[error("client stopped in the middle of a request or a reply")]
     Stalled,
+    #[error("a relay of another user than root and ours")]
+    Stranger,
+    #[error("relay {0}")]
+    Origin(#[from] InvalidOrigin),
     #[error(transparent)]
     Io(#[from] io::Error),
 }

@@ -4,7 +4,7 @@
 use nix::sys::stat::{Mode, umask};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -15,12 +15,33 @@ pub struct BoundSocket {
     pub listener: UnixListener,
     path: PathBuf,
     identity: (u64, u64),
+    /// Owner, group and mode, as they were last seen.
+    access: (u32, u32, u32),
 }
 
-impl BoundSocket {
-    /// Binds beside `path` and renames into place: whoever sees the path can
-    /// connect, and nobody else's socket is missing in between. Without `mode`
-    /// the umask decides.
+/// A listener that nobody can find yet.
+#[derive(Debug)]
+pub struct HiddenSocket {
+    listener: UnixListener,
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+/// What has become of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It leads to our socket.
+    Ours,
+    /// It leads elsewhere.
+    Replaced,
+    /// It is gone; its directory is not.
+    Vanished,
+    /// Its directory is gone, or cannot be looked into.
+    NoDirectory,
+}
+
+impl HiddenSocket {
+    /// Binds beside `path`. Without `mode` the umask decides.
     ///
     /// # Errors
     /// Those of the file system, where the directory is missing or not ours.
@@ -40,26 +61,82 @@ impl BoundSocket {
         if let Some(previous) = previous {
             umask(previous);
         }
-        let listener = bound?;
-        let placed = Self::place(&temporary, path, mode);
-        if placed.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        listener.set_nonblocking(true)?;
-        Ok(BoundSocket {
-            listener,
+        let hidden = HiddenSocket {
+            listener: bound?,
+            temporary,
             path: path.to_owned(),
-            identity: placed?,
-        })
+        };
+        if let Some(mode) = mode {
+            fs::set_permissions(&hidden.temporary, fs::Permissions::from_mode(mode))?;
+        }
+        hidden.listener.set_nonblocking(true)?;
+        Ok(hidden)
     }
 
-    fn place(temporary: &Path, path: &Path, mode: Option<u32>) -> io::Result<(u64, u64)> {
-        if let Some(mode) = mode {
-            fs::set_permissions(temporary, fs::Permissions::from_mode(mode))?;
+    /// Renames it into place: whoever sees the path can connect, and nobody else's
+    /// socket is missing in between.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn show(self) -> io::Result<BoundSocket> {
+        let metadata = fs::symlink_metadata(&self.temporary)?;
+        fs::rename(&self.temporary, &self.path)?;
+        Ok(BoundSocket {
+            listener: self.listener.try_clone()?,
+            path: self.path.clone(),
+            identity: (metadata.dev(), metadata.ino()),
+            access: access(&metadata),
+        })
+    }
+}
+
+impl Drop for HiddenSocket {
+    fn drop(&mut self) {
+        // Not there any more once it was shown.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+fn access(metadata: &fs::Metadata) -> (u32, u32, u32) {
+    (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777)
+}
+
+impl BoundSocket {
+    /// Binds to a path at once. Without `mode` the umask decides.
+    ///
+    /// # Errors
+    /// Those of the file system, where the directory is missing or not ours.
+    pub fn bind(path: &Path, mode: Option<u32>) -> io::Result<Self> {
+        HiddenSocket::bind(path, mode)?.show()
+    }
+
+    /// Looks at the path, and remembers who may use it.
+    pub fn standing(&mut self) -> Standing {
+        match fs::symlink_metadata(&self.path) {
+            Ok(metadata) if (metadata.dev(), metadata.ino()) == self.identity => {
+                self.access = access(&metadata);
+                Standing::Ours
+            }
+            Ok(_) => Standing::Replaced,
+            Err(_) if self.path.parent().is_some_and(Path::is_dir) => Standing::Vanished,
+            Err(_) => Standing::NoDirectory,
         }
-        let metadata = fs::symlink_metadata(temporary)?;
-        fs::rename(temporary, path)?;
-        Ok((metadata.dev(), metadata.ino()))
+    }
+
+    /// Makes the socket again, for those who could use it before. What waits to be
+    /// accepted on the old one is lost with it.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn renew(&mut self) -> io::Result<UnixListener> {
+        let (uid, gid, mode) = self.access;
+        let hidden = HiddenSocket::bind(&self.path, Some(0o600))?;
+        // An unprivileged process can only be its own owner, and is.
+        let _ = chown(&hidden.temporary, Some(uid), Some(gid));
+        fs::set_permissions(&hidden.temporary, fs::Permissions::from_mode(mode))?;
+        // Dropping the old one leaves the path alone: it leads elsewhere now.
+        *self = hidden.show()?;
+        self.listener.try_clone()
     }
 
     /// The path it is bound to.

@@ -14,10 +14,13 @@ const LAYERS: &[&[&str]] = &[
     &["engine", "multipathd", "watch"],
     &["lun", "panics"],
     &[
+        "activation",
+        "frontend",
         "server",
         "simulation",
         "worker",
         "socket",
+        "vacancy",
         "pidfile",
         "privileges",
         "logging",

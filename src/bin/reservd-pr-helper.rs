@@ -1,11 +1,11 @@
 //! Takes the place of qemu-pr-helper, with its command line.
 
 use clap::Parser;
-use reservd::config::Config;
-use reservd::daemon::{self, Setup};
+use reservd::config::DEFAULT_CONTROL;
+use reservd::daemon::helper::{self, Socket};
 use reservd::pidfile::PidFile;
 use reservd::privileges::{self, Identity};
-use reservd::socket::BoundSocket;
+use reservd::socket::HiddenSocket;
 use reservd::sys::activation::inherited_sockets;
 use std::io::Write;
 use std::os::unix::net::UnixListener;
@@ -91,24 +91,29 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         tracing::warn!("-T has no effect");
     }
     let mut inherited = inherited_sockets().context("sockets from the service manager")?;
-    let (listener, bound) = match (inherited.pop(), &arguments.socket) {
+    let mut socket = match (inherited.pop(), &arguments.socket) {
         (Some(_), Some(_)) => bail!("a socket path and socket activation exclude each other"),
         (Some(_), None) if !inherited.is_empty() => bail!("more than one socket was passed"),
         (Some((socket, _name)), None) => {
             let listener = UnixListener::from(socket);
             listener.set_nonblocking(true)?;
-            (listener, None)
+            Socket::Inherited(listener)
         }
         (None, path) => {
             let path = path.clone().unwrap_or_else(|| DEFAULT_SOCKET.into());
             if !path.is_absolute() {
                 bail!("socket path must be absolute");
             }
-            let bound = BoundSocket::bind(&path, None)
+            let hidden = HiddenSocket::bind(&path, None)
                 .with_context(|| format!("socket {}", path.display()))?;
-            (bound.listener.try_clone()?, Some(bound))
+            Socket::Hidden(hidden)
         }
     };
+    // Who waits for the parent expects a socket; another user could not rename it.
+    let early = arguments.daemon || arguments.user.is_some() || arguments.group.is_some();
+    if let (true, Socket::Hidden(_)) = (early, &socket) {
+        socket = socket.show()?;
+    }
     if arguments.daemon {
         nix::unistd::daemon(false, false).context("going to the background")?;
     }
@@ -125,17 +130,10 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         group: arguments.group,
     })
     .context("giving up privileges")?;
-    daemon::run(Setup {
-        // One for each machine would need a directory for each.
-        journal: None,
-        config: Config::default(),
-        files: None,
-        listeners: vec![listener],
-        // The name there belongs to reservd.
-        bus: None,
-        // libvirt's NOTIFY_SOCKET, where there is one, is not ours.
-        notify: false,
-    })?;
-    drop((pidfile, bound));
+    // libvirt's NOTIFY_SOCKET, where there is one, is not ours.
+    let control = std::env::var_os("RESERVD_CONTROL_SOCKET");
+    let control = control.map_or_else(|| DEFAULT_CONTROL.into(), PathBuf::from);
+    helper::run(socket, control)?;
+    drop(pidfile);
     Ok(())
 }

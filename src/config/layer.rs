@@ -49,6 +49,8 @@ pub(super) struct HelperLayer {
     socket: Option<PathBuf>,
     #[serde(deserialize_with = "octal")]
     mode: Option<u32>,
+    #[serde(deserialize_with = "absolute_path")]
+    control_socket: Option<PathBuf>,
     #[serde(deserialize_with = "some_connections")]
     max_connections: Option<usize>,
 }
@@ -57,6 +59,7 @@ impl HelperLayer {
     pub(super) fn lay_over(self, helper: &mut Helper) {
         put(&mut helper.socket, self.socket);
         put(&mut helper.mode, self.mode);
+        helper.control_socket = self.control_socket.or(helper.control_socket.take());
         put(&mut helper.max_connections, self.max_connections);
     }
 }

@@ -20,12 +20,15 @@ pub use unit::{Coordination, Engine, Multipath, PathRepair, Selector, Unit};
 
 use crate::owner::Hosts;
 use layer::Layer;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the helper's socket is unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/reservd/pr-helper.sock";
+
+/// Where helpers that libvirt starts find the daemon.
+pub const DEFAULT_CONTROL: &str = "/run/reservd/control.sock";
 
 /// Where the journal is unless the configuration says otherwise.
 pub const DEFAULT_JOURNAL: &str = "/var/lib/reservd";
@@ -58,6 +61,8 @@ pub struct Helper {
     pub socket: PathBuf,
     /// Permission bits of the socket.
     pub mode: u32,
+    /// Where `reservd-pr-helper` connects, if not at the usual place.
+    pub control_socket: Option<PathBuf>,
     /// Clients at a time, at least one.
     pub max_connections: usize,
 }
@@ -67,8 +72,19 @@ impl Default for Helper {
         Helper {
             socket: DEFAULT_SOCKET.into(),
             mode: 0o660,
+            control_socket: None,
             max_connections: 1024,
         }
+    }
+}
+
+impl Helper {
+    /// The control socket. A daemon whose helper socket is not at the usual place
+    /// is none that helpers should find, unless it says so.
+    pub fn control(&self) -> Option<PathBuf> {
+        let usual = self.socket == Path::new(DEFAULT_SOCKET);
+        let default = usual.then(|| PathBuf::from(DEFAULT_CONTROL));
+        self.control_socket.clone().or(default)
     }
 }
 
@@ -237,6 +253,7 @@ impl Config {
         [
             ("socket", new.socket != old.socket),
             ("mode", new.mode != old.mode),
+            ("control-socket", new.control_socket != old.control_socket),
             (
                 "max-connections",
                 new.max_connections != old.max_connections,

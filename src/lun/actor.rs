@@ -140,6 +140,7 @@ impl Actor {
                 () = shared.noticed.notified() => self.take_notice(),
                 () = at(self.look_at) => self.look_if_needed().await,
                 () = shared.watch.suspicion() => self.look_by(Instant::now()),
+                () = shared.pulse.asked() => shared.pulse.answer(),
                 () = at(idle_at) => self.worker.end(),
                 // They are shown, too.
                 Ok(()) = self.settings.changed() => {}

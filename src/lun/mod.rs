@@ -17,6 +17,7 @@ mod notebook;
 pub mod notice;
 pub mod plan;
 pub mod preview;
+mod pulse;
 pub mod registry;
 pub mod route;
 pub mod snapshot;

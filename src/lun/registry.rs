@@ -20,7 +20,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// A disk for as long as it exists: its number and the kernel's sequence number.
 type DiskKey = (DeviceNumber, u64);
@@ -183,6 +185,17 @@ impl Registry {
     /// Whose keys are whose, as the configuration says.
     pub fn hosts(&self) -> Arc<Hosts> {
         Arc::clone(&lock(&self.units).config.hosts)
+    }
+
+    /// Asks every actor for a sign of life; returns the one that has owed it for
+    /// longest, and for how long.
+    pub fn slowest(&self, now: Instant) -> Option<(Wwid, Duration)> {
+        let units = lock(&self.units);
+        let ages = units.luns.values().map(|entry| {
+            let lun = &entry.lun;
+            (lun.wwid().clone(), lun.pulse(now))
+        });
+        ages.max_by_key(|(_, age)| *age)
     }
 
     /// Their number, as it grows. It may be a moment ahead of [`Registry::units`],

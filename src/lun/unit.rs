@@ -4,6 +4,7 @@ use super::actor::Actor;
 use super::guard::Terms;
 use super::history::History;
 use super::notice::{Notice, Notices};
+use super::pulse::Pulse;
 use super::route::{Route, Source};
 use super::snapshot::Snapshot;
 use super::state::PathId;
@@ -20,6 +21,7 @@ use crate::scsi::{Cdb, Outcome, PrIn, PrOut, ReservationKey, SenseCode};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -97,6 +99,7 @@ pub(super) struct Shared {
     pub(super) notices: Mutex<Notices>,
     pub(super) noticed: Notify,
     pub(super) history: History,
+    pub(super) pulse: Pulse,
 }
 
 impl Shared {
@@ -130,6 +133,7 @@ impl Lun {
             notices: Mutex::default(),
             noticed: Notify::new(),
             history: History::default(),
+            pulse: Pulse::default(),
         });
         let (shown, snapshot) = watch::channel(Snapshot::new(wwid.clone()));
         let actor = Actor::new(wwid.clone(), Arc::clone(&shared), means, shown);
@@ -151,6 +155,14 @@ impl Lun {
     /// What happened to the unit.
     pub fn history(&self) -> &History {
         &self.shared.history
+    }
+
+    /// Asks the actor for a sign of life; returns for how long it has owed one.
+    pub fn pulse(&self, now: Instant) -> Duration {
+        match self.inbox.is_closed() {
+            true => Duration::MAX,
+            false => self.shared.pulse.ask(now),
+        }
     }
 
     /// The unit's name.

@@ -75,6 +75,16 @@ impl<F> Default for Decoder<F> {
 }
 
 impl<F> Decoder<F> {
+    /// For a client whose feature word was read already.
+    pub fn past_features() -> Self {
+        Decoder {
+            stage: Stage::Cdb,
+            buffer: Vec::with_capacity(CDB_FIELD),
+            expected: CDB_FIELD,
+            device: None,
+        }
+    }
+
     /// How many bytes are missing to the end of the present field; at least 1.
     pub fn wanted(&self) -> usize {
         self.expected - self.buffer.len()

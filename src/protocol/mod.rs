@@ -10,13 +10,15 @@
 //! | helper to client | 104 | status, payload length, 96 bytes of sense |
 //! | helper to client | p | data of a PERSISTENT RESERVE IN that ended GOOD |
 //!
-//! All integers are big-endian. [`multipathd`] is the protocol of another daemon,
-//! [`multipath_conf`] what that daemon was told.
+//! All integers are big-endian. [`control`] is the same with a relay in between,
+//! [`multipathd`] the protocol of another daemon, [`multipath_conf`] what that
+//! daemon was told.
 
 #![forbid(unsafe_code)]
 
 pub mod client;
 pub mod codec;
+pub mod control;
 pub mod multipath_conf;
 pub mod multipathd;
 

@@ -50,6 +50,8 @@ pub struct Peer {
     pub uid: u32,
     /// The socket it came by.
     pub socket: String,
+    /// The virtual machine it says it is, through a relay; else empty.
+    pub machine: String,
 }
 
 impl Client {
@@ -155,11 +157,19 @@ impl Clients {
 
     /// Somebody has connected; they are there until this is dropped.
     pub(super) fn welcome(&self, peer: Peer) -> Attended<'_> {
-        let Peer { pid, uid, socket } = peer;
-        let origin = match pid {
+        let Peer {
+            pid,
+            uid,
+            socket,
+            machine,
+        } = peer;
+        let mut origin = match pid {
             0 => Origin::default(),
             pid => Origin::of(pid),
         };
+        if !machine.is_empty() {
+            origin.machine = machine;
+        }
         let mut connected = lock(&self.connected);
         connected.last += 1;
         let client = Arc::new(Client {

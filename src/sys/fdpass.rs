@@ -36,6 +36,52 @@ pub struct Received {
 /// # Errors
 /// Those of recvmsg(2), `WouldBlock` when nothing is there.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    receive_with(socket, buffer, 0)
+}
+
+/// As [`receive`], but everything stays in the queue. The first `offset` bytes of
+/// the queue are passed over; descriptors are duplicates of those that wait there.
+/// One call sees no further than the end of a message with descriptors.
+///
+/// # Errors
+/// As [`receive`].
+pub fn peek(socket: BorrowedFd<'_>, offset: usize, buffer: &mut [u8]) -> io::Result<Received> {
+    let offset = offset as libc::c_int;
+    // SAFETY: the option is one int, and `offset` is one.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            (&raw const offset).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if set != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    receive_with(socket, buffer, libc::MSG_PEEK)
+}
+
+nix::ioctl_read_bad!(
+    /// FIONREAD: bytes waiting to be read.
+    fionread,
+    libc::FIONREAD,
+    libc::c_int
+);
+
+/// How many bytes wait in a socket's queue.
+///
+/// # Errors
+/// Those of ioctl(2).
+pub fn queued(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut length = 0;
+    // SAFETY: the ioctl writes one int, and `length` is one.
+    unsafe { fionread(socket.as_raw_fd(), &mut length) }?;
+    Ok(usize::try_from(length).unwrap_or(0))
+}
+
+fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], more: i32) -> io::Result<Received> {
     let mut control = ControlBuffer([MaybeUninit::uninit(); CONTROL_LENGTH]);
     let mut part = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
@@ -47,7 +93,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
     message.msg_controllen = CONTROL_LENGTH;
-    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT | more;
     let length = loop {
         // SAFETY: `message` points at one iovec and a control buffer, both live
         // and as long as it says.
@@ -148,6 +194,33 @@ mod tests {
         let flags = nix::fcntl::fcntl(&received.descriptors[0], nix::fcntl::FcntlArg::F_GETFD);
         assert_eq!(flags.unwrap() & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
         assert!(!received.truncated);
+    }
+
+    #[test]
+    fn a_look_takes_nothing_and_can_start_anywhere() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        send(ours.as_fd(), b"head", Some(null.as_fd())).unwrap();
+        send(ours.as_fd(), b"bo", None).unwrap();
+        send(ours.as_fd(), b"dy", None).unwrap();
+        let mut buffer = [0; 8];
+        for _ in 0..2 {
+            let head = peek(theirs.as_fd(), 0, &mut buffer).unwrap();
+            assert_eq!(
+                (&buffer[..head.length], head.descriptors.len()),
+                (&b"head"[..], 1)
+            );
+            let body = peek(theirs.as_fd(), 4, &mut buffer).unwrap();
+            assert_eq!(
+                (&buffer[..body.length], body.descriptors.len()),
+                (&b"body"[..], 0)
+            );
+            let end = peek(theirs.as_fd(), 8, &mut buffer).unwrap_err();
+            assert_eq!(end.kind(), io::ErrorKind::WouldBlock);
+        }
+        assert_eq!(queued(theirs.as_fd()).unwrap(), 8);
+        assert_eq!(receive(theirs.as_fd(), &mut buffer).unwrap().length, 4);
+        assert_eq!(queued(theirs.as_fd()).unwrap(), 4);
     }
 
     #[test]

@@ -192,6 +192,7 @@ impl Lab {
             .env("SHIM_LOG", self.path("commands"))
             .env("SHIM_CONTROL", self.path("fault"))
             .env("RESERVD_SYSFS_ROOT", self.path("sys"))
+            .env("RESERVD_CONTROL_SOCKET", self.path("control.sock"))
             .env("STATE_DIRECTORY", self.path("state"))
             .stdin(Stdio::null())
             .stdout(self.sink())

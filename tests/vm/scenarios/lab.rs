@@ -1,5 +1,6 @@
 //! The devices of `/run/lab.env`, the daemon under test, and the witness.
 
+use super::sandbox::Daemon;
 use nix::unistd::Pid;
 use reservd::client::Client;
 use reservd::config::Engine;
@@ -15,13 +16,14 @@ use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub const SOCKET: &str = "/run/reservd/pr-helper.sock";
+/// As tests/vm/nursery.sh has it.
 const CONFIG: &str = "/run/reservd.toml";
-const LOG: &str = "/results/reservd.log";
+pub const LOG: &str = "/results/reservd.log";
 pub const DEADLINE: Duration = Duration::from_secs(6);
 pub const K1: ReservationKey = ReservationKey(0xa1);
 pub const K2: ReservationKey = ReservationKey(0xa2);
@@ -33,7 +35,7 @@ pub const WERO: ReservationType = ReservationType::WriteExclusiveRegistrantsOnly
 pub struct Lab {
     env: HashMap<String, String>,
     client: Client,
-    daemon: Child,
+    daemon: Daemon,
     /// What `[defaults]` of its configuration says.
     defaults: String,
 }
@@ -96,14 +98,13 @@ impl Lab {
     /// Sends the daemon a signal.
     pub fn signal(&self, name: &str) {
         let signal = format!("SIG{name}").parse().unwrap();
-        let daemon = Pid::from_raw(self.daemon.id() as i32);
-        nix::sys::signal::kill(daemon, Some(signal)).unwrap();
+        nix::sys::signal::kill(self.daemon.id(), Some(signal)).unwrap();
     }
 
     /// Ends the daemon by a signal, and waits for that.
     pub fn end(&mut self, signal: &str) {
         self.signal(signal);
-        self.daemon.wait().unwrap();
+        self.daemon.wait();
     }
 
     /// Starts the daemon that has ended, with this in `[defaults]`; returns when
@@ -124,7 +125,7 @@ impl Lab {
     /// starts with, whatever became of the one before.
     fn recover(&mut self) {
         let usual = with_engine(Engine::default());
-        if self.daemon.try_wait().unwrap().is_some() {
+        if !self.daemon.is_alive() {
             self.start_with(&usual);
         }
         self.signal("CONT");
@@ -180,6 +181,11 @@ impl Lab {
         let address = fs::read_to_string(format!("{tpg}/address")).unwrap();
         // The target number is that of the portal group.
         format!("{}:1:0", address.trim().rsplit_once(':').unwrap().0)
+    }
+
+    /// The daemon's process.
+    pub fn process(&self) -> Pid {
+        self.daemon.id()
     }
 
     /// Processes of the daemon in which libmpathpersist is loaded now.
@@ -330,7 +336,7 @@ fn configure(defaults: &str) {
     fs::write(CONFIG, config).unwrap();
 }
 
-fn launch(defaults: &str) -> (Child, Client) {
+fn launch(defaults: &str) -> (Daemon, Client) {
     let daemon = spawn(defaults);
     let end = Instant::now() + Duration::from_secs(30);
     loop {
@@ -343,15 +349,9 @@ fn launch(defaults: &str) -> (Child, Client) {
     }
 }
 
-fn spawn(defaults: &str) -> Child {
+fn spawn(defaults: &str) -> Daemon {
     configure(defaults);
-    let log = OpenOptions::new().append(true).open(LOG).unwrap();
-    Command::new("/payload/reservd")
-        .args(["--config", CONFIG, "-v"])
-        .stderr(log)
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("the daemon is in the payload")
+    Daemon::spawn()
 }
 
 /// How many lines of the daemon's log so far contain this text.
