@@ -40,6 +40,7 @@ const PURE: &[&str] = &[
     "import",
     "lun::state",
     "lun::plan",
+    "lun::preview",
     "watch::event",
     "watch::batch",
 ];

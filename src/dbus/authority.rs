@@ -84,9 +84,10 @@ impl Caller<'_> {
         };
         match timeout(patience, asking).await {
             Ok(Ok(answer)) if answer.is_authorized => Ok(uid),
-            Ok(Ok(answer)) if answer.is_challenge && !interactive => {
-                denied("a password is needed, and the call does not allow to ask for it")
-            }
+            Ok(Ok(answer)) if answer.is_challenge => denied(match interactive {
+                true => "a password is needed, and nobody is there to be asked for it",
+                false => "a password is needed, and the call does not allow to ask for it",
+            }),
             Ok(Ok(_)) => denied("polkit does not allow it"),
             Ok(Err(error)) => denied(&format!(
                 "only root may, for polkit cannot be asked: {error}"

@@ -112,7 +112,11 @@ impl Actor {
             false => Err(SenseCode::TIMEOUT_BEFORE_PROCESSING.into()),
         };
         self.notebook.note(&self.state).await;
-        self.publish();
+        // What is about to be looked at may be half the truth.
+        let settled = self.look_at.is_none_or(|time| time > Instant::now());
+        if settled || matches!(upkeep, Upkeep::Refresh | Upkeep::Forget) {
+            self.publish();
+        }
         let error = end.as_ref().err().map(tracing::field::display);
         tracing::info!(wwid = %self.wwid, ?upkeep, error, "upkeep");
         // Who gave up hears nothing; the state is up to date anyway.

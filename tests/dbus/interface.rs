@@ -1,9 +1,13 @@
 //! What is there, and who may see it.
 
-use crate::bus::{Bus, DEVICE, JOB, MANAGER, READ_KEYS, ROOT, UNIT, daemon, guest, plain};
+use crate::bus::{
+    Bus, DEVICE, JOB, MANAGER, PATIENCE, READ_KEYS, ROOT, UNIT, daemon, guest, plain,
+};
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::process::Command;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 use zbus::fdo::ManagedObjects;
 
 /// The tags of one interface, in order.
@@ -75,10 +79,16 @@ async fn the_documents_are_what_is_there() {
         ),
     ] {
         let introspectable = "org.freedesktop.DBus.Introspectable";
-        let reply = client
-            .call(path, introspectable, "Introspect", &())
-            .await
-            .unwrap();
+        let until = Instant::now() + PATIENCE;
+        // Paths and clients are on the bus a moment after they are there.
+        let reply = loop {
+            let reply = client.call(path, introspectable, "Introspect", &()).await;
+            match reply {
+                Ok(reply) => break reply,
+                Err(error) => assert!(Instant::now() < until, "{path}: {error:?}"),
+            }
+            sleep(Duration::from_millis(20)).await;
+        };
         let live: String = reply.body().deserialize().unwrap();
         let (live, said) = (tags(&live, interface), tags(document, interface));
         assert!(live.len() > 10, "{live:?}");

@@ -1,6 +1,6 @@
 //! The bus comes late, goes, and comes again.
 
-use crate::bus::{Bus, daemon};
+use crate::bus::{Bus, PATIENCE, daemon};
 
 #[tokio::test]
 async fn a_bus_that_is_killed_is_joined_again() {
@@ -26,6 +26,11 @@ async fn a_bus_that_comes_late_is_joined() {
     let mut bus = Bus::new();
     let daemon = daemon(&bus);
     daemon.prepare(&["pr register host-a 0xa1"]);
+    let until = std::time::Instant::now() + PATIENCE;
+    while !daemon.log().contains("going on without it") {
+        assert!(std::time::Instant::now() < until, "{}", daemon.log());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     bus.start();
     bus.client().await.eventually("State", "ok").await;
     let log = daemon.log();

@@ -1,6 +1,8 @@
 //! What a change would do, in words: which command goes to which path, and what
 //! is at stake. Pure; says what [`direct`](crate::engine::direct) would do.
 
+mod risk;
+
 use super::snapshot::{PathView, Registered, Snapshot};
 use super::state::PathId;
 use super::upkeep::Upkeep;
@@ -41,8 +43,9 @@ pub struct Known {
     /// The key of this host, whether it stands or not.
     last: Option<ReservationKey>,
     paths: Vec<PathView>,
-    /// How often each key is registered; `None` where that is not known.
-    registered: Option<BTreeMap<ReservationKey, usize>>,
+    /// On how many nexuses of this host, and of others, each key is registered;
+    /// `None` where that is not known.
+    registered: Option<BTreeMap<ReservationKey, [usize; 2]>>,
     held: Option<Reservation>,
     /// The unit's state in words.
     state: String,
@@ -66,16 +69,30 @@ impl Known {
             .filter(|id| !seen.paths.iter().any(|path| path.id == **id));
         paths.extend(new.cloned().map(PathView::new));
         paths.sort_by_key(|path| place(path).unwrap_or(usize::MAX));
-        let registered = status.filter(|status| status.complete).map(|status| {
-            // One registration may have a row for each target port.
-            let nexuses: BTreeSet<_> = status
-                .descriptors
-                .iter()
-                .map(|row| (row.key, &row.nexus))
-                .collect();
-            let mut count = BTreeMap::new();
-            for (key, _) in nexuses {
-                *count.entry(key).or_default() += 1;
+        let known = seen.registrations.as_ref().map(|all| &all.registrants);
+        let known = known.filter(|all| !all.is_empty());
+        let local: BTreeSet<_> = known
+            .into_iter()
+            .flatten()
+            .filter(|row| row.local)
+            .map(|row| &row.nexus)
+            .collect();
+        // One registration may have a row for each target port.
+        let nexuses: Option<BTreeSet<_>> = match status.filter(|status| status.complete) {
+            Some(status) => {
+                let rows = status.descriptors.iter();
+                Some(rows.map(|row| (row.key, &row.nexus)).collect())
+            }
+            None => known.map(|all| all.iter().map(|row| (row.key, &row.nexus)).collect()),
+        };
+        let registered = nexuses.map(|nexuses| {
+            let mut count = BTreeMap::<_, [usize; 2]>::new();
+            for (key, nexus) in nexuses {
+                let ours = match local.is_empty() {
+                    true => own == Some(key),
+                    false => local.contains(nexus),
+                };
+                count.entry(key).or_default()[usize::from(!ours)] += 1;
             }
             count
         });
@@ -89,16 +106,11 @@ impl Known {
         }
     }
 
-    /// `0xb1 on 2 nexuses`.
+    /// `0xb1 on 2 nexuses`, whosever.
     fn nexuses(&self, key: ReservationKey) -> String {
-        let number = self.registered.as_ref().map(|registered| {
-            let number = registered.get(&key);
-            number.copied().unwrap_or_default()
-        });
-        match number {
+        match &self.registered {
             None => format!("{key}, wherever it is registered,"),
-            Some(1) => format!("{key} on 1 nexus"),
-            Some(number) => format!("{key} on {number} nexuses"),
+            Some(registered) => on(key, registered.get(&key).map_or(0, |of| of[0] + of[1])),
         }
     }
 
@@ -114,6 +126,12 @@ impl Known {
     fn usable(&self) -> impl Iterator<Item = &PathView> {
         self.paths.iter().filter(|path| path.usable)
     }
+}
+
+/// `0xb1 on 2 nexuses`.
+fn on(key: ReservationKey, number: usize) -> String {
+    let plural = if number == 1 { "" } else { "es" };
+    format!("{key} on {number} nexus{plural}")
 }
 
 /// The steps of a deed, in their order.
@@ -157,7 +175,7 @@ fn send(command: &PrOut, known: &Known) -> Vec<Step> {
         _ => on_one_path(command, known),
     };
     if let Some(first) = steps.first_mut() {
-        first.risk = risk(command, known);
+        first.risk = risk::of(command, known);
     }
     steps
 }
@@ -241,109 +259,6 @@ fn words(command: &PrOut) -> String {
     text
 }
 
-fn risk(command: &PrOut, known: &Known) -> String {
-    let (key, other) = (
-        command.parameters.key,
-        command.parameters.service_action_key,
-    );
-    let held = known
-        .held
-        .and_then(|held| Some((held.key, held.scope_type.kind()?)));
-    let kind = command.scope_type.kind();
-    match command.action {
-        OutAction::Register if other.is_zero() => match known.held_by(key) {
-            Some(kind) if kind.is_all_registrants() => format!(
-                "this host loses its access; the {kind} reservation ends with the last registration"
-            ),
-            Some(kind) => format!("the {kind} reservation of {key} ends with it"),
-            None => match held {
-                Some((holder, kind)) => {
-                    format!("this host loses its access under the {kind} reservation of {holder}")
-                }
-                None => String::new(),
-            },
-        },
-        OutAction::Register if key.is_zero() => String::new(),
-        OutAction::Register => format!("{key} is gone from this host"),
-        OutAction::Reserve => match held {
-            Some((holder, held)) if holder != key || Some(held) != kind => {
-                format!("ends with a RESERVATION CONFLICT: {holder} holds {held}")
-            }
-            _ => reserve_risk(kind),
-        },
-        OutAction::Release => "whoever the reservation kept from the unit is let in".into(),
-        OutAction::Preempt | OutAction::PreemptAndAbort => preempt_risk(command, known),
-        OutAction::Clear => clear_risk(known),
-        _ => String::new(),
-    }
-}
-
-fn reserve_risk(kind: Option<ReservationType>) -> String {
-    let Some(kind) = kind else {
-        return String::new();
-    };
-    let what = match kind {
-        ReservationType::WriteExclusive
-        | ReservationType::WriteExclusiveRegistrantsOnly
-        | ReservationType::WriteExclusiveAllRegistrants => "write",
-        _ => "read and write",
-    };
-    match kind.is_holder_only() {
-        true => format!(
-            "only the one path that holds it can {what}: other hosts cannot, nor other paths"
-        ),
-        false => format!("hosts that are not registered can no longer {what}"),
-    }
-}
-
-fn preempt_risk(command: &PrOut, known: &Known) -> String {
-    let victim = command.parameters.service_action_key;
-    let mut text = match (takes_own(command), victim.is_zero()) {
-        (Some(_), true) => "removes every other registration".to_owned(),
-        (Some(key), false) => format!(
-            "removes {}, also where another host has it; paths of this host are registered again",
-            known.nexuses(key)
-        ),
-        (None, _) => format!("removes {}: its host is fenced", known.nexuses(victim)),
-    };
-    if let Some(held) = known.held_by(victim) {
-        text += &format!("; takes its reservation ({held})");
-    }
-    if command.action == OutAction::PreemptAndAbort {
-        text += "; aborts its commands in flight";
-    }
-    text
-}
-
-fn clear_risk(known: &Known) -> String {
-    let mut text = match known.held {
-        Some(held) => {
-            let kind = held.scope_type.kind();
-            let kind = kind.map_or("unknown", ReservationType::short_name);
-            format!("ends the reservation ({kind} of {}); removes ", held.key)
-        }
-        None => "removes ".to_owned(),
-    };
-    let Some(registered) = &known.registered else {
-        return text + "every registration, of every host: they cannot be read";
-    };
-    let list = |own: bool| -> Vec<_> {
-        let keys = registered.keys().copied();
-        let keys = keys.filter(|key| (Some(*key) == known.own) == own);
-        keys.map(|key| known.nexuses(key)).collect()
-    };
-    let (own, others) = (list(true), list(false));
-    text += match others.is_empty() {
-        true => "no other host's key",
-        false => "from other hosts: ",
-    };
-    text += &others.join(", ");
-    if !own.is_empty() {
-        text += &format!("; from this host: {}", own.join(", "));
-    }
-    text
-}
-
 fn tend(upkeep: &Upkeep, known: &Known) -> Vec<Step> {
     const STATUS_LENGTH: u16 = 8192;
     const RESERVATION_LENGTH: u16 = 24;
@@ -402,112 +317,4 @@ fn lacking<'a>(only: Option<&'a PathId>, known: &'a Known) -> impl Iterator<Item
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::device::identity::Wwid;
-    use crate::scsi::TransportId;
-    use crate::scsi::pr::{FullDescriptor, NexusId, RegisterFlags};
-
-    const A: ReservationKey = ReservationKey(0xa1);
-    const B: ReservationKey = ReservationKey(0xb1);
-    const NONE: ReservationKey = ReservationKey::ZERO;
-    const WERO: ReservationType = ReservationType::WriteExclusiveRegistrantsOnly;
-
-    /// A on two paths, one of them away; B on one; A holds WERO.
-    fn known() -> Known {
-        let mut seen = Snapshot::new(Wwid::new("36001405aaaa"));
-        seen.paths = [(1, true), (2, true), (3, false)]
-            .map(|(number, usable)| PathView {
-                registered: match number {
-                    1 => Registered::Yes,
-                    _ => Registered::No,
-                },
-                usable,
-                ..PathView::new(PathId(format!("{number}:0:0:0")))
-            })
-            .into();
-        let row = |port, key| FullDescriptor {
-            key,
-            all_tg_pt: false,
-            holder: None,
-            nexus: NexusId {
-                transport_id: TransportId::sas(port),
-                relative_target_port: 1,
-            },
-        };
-        let status = FullStatus::new(7, vec![row(1, A), row(2, A), row(9, B)]);
-        let held = Reservation {
-            key: A,
-            scope_type: WERO.into(),
-        };
-        let order = [2, 1, 3].map(|number| PathId(format!("{number}:0:0:0")));
-        Known::new(Some(A), &seen, &order, Some(&status), Some(held))
-    }
-
-    fn act(action: OutAction, victim: ReservationKey) -> Vec<Step> {
-        let command = PrOut::basic(action, WERO.into(), A, victim);
-        preview(&Deed::Send(command), &known())
-    }
-
-    #[test]
-    fn a_registration_goes_to_every_path() {
-        let command = PrOut::register(NONE, A, RegisterFlags::default());
-        let steps = preview(&Deed::Send(command), &known());
-        let sent: Vec<_> = steps
-            .iter()
-            .map(|step| (step.path.as_str(), step.cdb.as_str()))
-            .collect();
-        let cdb = "5f000000000000001800";
-        assert_eq!(sent, [("2:0:0:0", cdb), ("1:0:0:0", cdb), ("3:0:0:0", "")]);
-        assert_eq!(steps[0].what, "REGISTER 0xa1 from no key");
-        assert_eq!(steps[0].risk, "");
-    }
-
-    #[test]
-    fn what_others_lose_is_said() {
-        let preempt = act(OutAction::Preempt, B);
-        assert_eq!(preempt.len(), 1);
-        assert_eq!(preempt[0].cdb, "5f040500000000001800");
-        assert_eq!(
-            preempt[0].risk,
-            "removes 0xb1 on 1 nexus: its host is fenced"
-        );
-        let clear = act(OutAction::Clear, NONE);
-        assert_eq!(
-            clear[0].risk,
-            "ends the reservation (WERO of 0xa1); removes from other hosts: 0xb1 on 1 nexus; \
-             from this host: 0xa1 on 2 nexuses"
-        );
-        let own = act(OutAction::PreemptAndAbort, A);
-        let to: Vec<_> = own.iter().map(|step| step.path.as_str()).collect();
-        assert_eq!(to, ["2:0:0:0", "1:0:0:0"]);
-        assert!(own[0].risk.contains("takes its reservation (WERO)"));
-        assert!(own[0].risk.ends_with("aborts its commands in flight"));
-        assert_eq!(own[1].what, "REGISTER 0xa1 from no key");
-    }
-
-    #[test]
-    fn a_conflict_is_foretold() {
-        let command = PrOut::basic(OutAction::Reserve, WERO.into(), B, NONE);
-        let steps = preview(&Deed::Send(command), &known());
-        assert!(steps[0].risk.contains("0xa1 holds WERO"), "{steps:?}");
-        let same = act(OutAction::Reserve, NONE);
-        assert_eq!(
-            same[0].risk,
-            "hosts that are not registered can no longer write"
-        );
-    }
-
-    #[test]
-    fn upkeep_has_steps_too() {
-        let repair = preview(&Deed::Tend(Upkeep::Repair(None)), &known());
-        assert!(repair[0].cdb.starts_with("5e03"));
-        let to: Vec<_> = repair[1..].iter().map(|step| step.path.as_str()).collect();
-        assert_eq!(to, ["2:0:0:0"], "the only one that lacks it and answers");
-        let rearm = Upkeep::Rearm(RegisterFlags::default());
-        let rearm = preview(&Deed::Tend(rearm), &known());
-        assert!(rearm[1].risk.contains("although"), "{rearm:?}");
-        let forget = preview(&Deed::Tend(Upkeep::Forget), &known());
-        assert_eq!((forget.len(), forget[0].cdb.as_str()), (1, ""));
-    }
-}
+mod tests;
