@@ -15,6 +15,7 @@ use crate::lun::unit::Write;
 use crate::protocol::codec::{Decoder, Request, Violation, encode_reply, greeting};
 use crate::scsi::cdb::Direction;
 use crate::scsi::{Cdb, Command, Outcome, SenseCode};
+use crate::socket::known_as;
 use crate::sys::{fdpass, file};
 use clients::{Attended, Clients, Peer};
 use std::io;
@@ -114,7 +115,7 @@ impl Service {
         let attended = self.clients.welcome(Peer {
             pid: pid.and_then(|pid| pid.try_into().ok()).unwrap_or_default(),
             uid: uid.unwrap_or_default(),
-            socket: socket.map_or_else(String::new, |path| path.display().to_string()),
+            socket: socket.map_or_else(String::new, |path| known_as(path).display().to_string()),
         });
         let end = self.converse(stream, stop, &attended).await;
         match &end {
