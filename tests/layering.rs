@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["lun::state", "lun::plan"],
     &["device", "journal"],
     &["engine", "multipathd", "watch"],
-    &["lun"],
+    &["lun", "panics"],
     &[
         "server",
         "simulation",

@@ -10,7 +10,7 @@ use zbus::message::Flags;
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
 /// polkit has to answer within this, where it asks nobody.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Somebody who is asked for a password has to give it within this.
 pub(super) const CONVERSATION: Duration = Duration::from_secs(60);
 

@@ -1,12 +1,19 @@
 //! `org.reservd1.Path`: a path of a unit, as the unit's last snapshot shows it.
 
+use super::caller::Caller;
+use super::change::{Change, Given, Verb};
+use super::desk::Desk;
+use super::error::Error;
+use super::job::{self, Which};
 use super::name;
 use super::shown::text;
 use crate::lun::registry::LunKey;
 use crate::lun::snapshot::{PathView, Snapshot};
 use crate::lun::state::PathId;
+use std::sync::Arc;
 use tokio::sync::watch;
-use zbus::{OwnedObjectPath, interface};
+use zbus::message::Header;
+use zbus::{Connection, OwnedObjectPath, interface};
 
 /// A path on the bus.
 #[derive(Debug)]
@@ -14,12 +21,23 @@ pub struct Path {
     unit: LunKey,
     id: PathId,
     snapshot: watch::Receiver<Snapshot>,
+    desk: Arc<Desk>,
 }
 
 impl Path {
     /// This path of this unit.
-    pub fn new(unit: LunKey, id: PathId, snapshot: watch::Receiver<Snapshot>) -> Self {
-        Path { unit, id, snapshot }
+    pub fn new(
+        unit: LunKey,
+        id: PathId,
+        snapshot: watch::Receiver<Snapshot>,
+        desk: Arc<Desk>,
+    ) -> Self {
+        Path {
+            unit,
+            id,
+            snapshot,
+            desk,
+        }
     }
 
     /// Of the path, if it is one still.
@@ -74,5 +92,18 @@ impl Path {
     #[zbus(property)]
     fn last_sense(&self) -> String {
         self.see(|path| text(path.sense))
+    }
+
+    #[zbus(out_args("job"))]
+    async fn reapply(
+        &self,
+        options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, Error> {
+        let header = &header;
+        let caller = Caller { connection, header };
+        let change = Change::new(Verb::Repair(Some(self.id.clone())), options)?;
+        job::change(caller, &self.desk, Which::Unit(&self.unit), change).await
     }
 }

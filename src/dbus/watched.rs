@@ -158,7 +158,8 @@ impl Watched {
                 continue;
             }
             let object = name::path(&self.key, &id);
-            let path = Path::new(self.key.clone(), id.clone(), self.snapshot.clone());
+            let (unit, snapshot) = (self.key.clone(), self.snapshot.clone());
+            let path = Path::new(unit, id.clone(), snapshot, Arc::clone(&self.desk));
             if server.at(&object, path).await?.is_none() {
                 let interface = server.interface::<_, Path>(&object).await?;
                 self.paths.insert(id, Announcer::new(interface).await?);

@@ -2,7 +2,8 @@
 
 use super::actor::Actor;
 use super::history::Event;
-use super::plan::round::{Answer, Round, Step};
+use super::plan::round::Round;
+use super::plan::step::{Answer, Step};
 use super::plan::verdict::Verdict;
 use super::route::Source;
 use super::state::{PathId, Registration};

@@ -7,6 +7,7 @@
 
 pub mod actor;
 pub mod arming;
+mod errand;
 pub mod guard;
 pub mod hints;
 pub mod history;

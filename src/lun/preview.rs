@@ -41,8 +41,9 @@ pub struct Known {
     /// The key of this host, whether it stands or not.
     last: Option<ReservationKey>,
     paths: Vec<PathView>,
-    /// How often each key is registered; `None` where that is not known.
-    registered: Option<BTreeMap<ReservationKey, usize>>,
+    /// On how many nexuses of this host, and of others, each key is registered;
+    /// `None` where that is not known.
+    registered: Option<BTreeMap<ReservationKey, [usize; 2]>>,
     held: Option<Reservation>,
     /// The unit's state in words.
     state: String,
@@ -66,16 +67,30 @@ impl Known {
             .filter(|id| !seen.paths.iter().any(|path| path.id == **id));
         paths.extend(new.cloned().map(PathView::new));
         paths.sort_by_key(|path| place(path).unwrap_or(usize::MAX));
-        let registered = status.filter(|status| status.complete).map(|status| {
-            // One registration may have a row for each target port.
-            let nexuses: BTreeSet<_> = status
-                .descriptors
-                .iter()
-                .map(|row| (row.key, &row.nexus))
-                .collect();
-            let mut count = BTreeMap::new();
-            for (key, _) in nexuses {
-                *count.entry(key).or_default() += 1;
+        let known = seen.registrations.as_ref().map(|all| &all.registrants);
+        let known = known.filter(|all| !all.is_empty());
+        let local: BTreeSet<_> = known
+            .into_iter()
+            .flatten()
+            .filter(|row| row.local)
+            .map(|row| &row.nexus)
+            .collect();
+        // One registration may have a row for each target port.
+        let nexuses: Option<BTreeSet<_>> = match status.filter(|status| status.complete) {
+            Some(status) => {
+                let rows = status.descriptors.iter();
+                Some(rows.map(|row| (row.key, &row.nexus)).collect())
+            }
+            None => known.map(|all| all.iter().map(|row| (row.key, &row.nexus)).collect()),
+        };
+        let registered = nexuses.map(|nexuses| {
+            let mut count = BTreeMap::<_, [usize; 2]>::new();
+            for (key, nexus) in nexuses {
+                let ours = match local.is_empty() {
+                    true => own == Some(key),
+                    false => local.contains(nexus),
+                };
+                count.entry(key).or_default()[usize::from(!ours)] += 1;
             }
             count
         });
@@ -89,16 +104,11 @@ impl Known {
         }
     }
 
-    /// `0xb1 on 2 nexuses`.
+    /// `0xb1 on 2 nexuses`, whosever.
     fn nexuses(&self, key: ReservationKey) -> String {
-        let number = self.registered.as_ref().map(|registered| {
-            let number = registered.get(&key);
-            number.copied().unwrap_or_default()
-        });
-        match number {
+        match &self.registered {
             None => format!("{key}, wherever it is registered,"),
-            Some(1) => format!("{key} on 1 nexus"),
-            Some(number) => format!("{key} on {number} nexuses"),
+            Some(registered) => on(key, registered.get(&key).map_or(0, |of| of[0] + of[1])),
         }
     }
 
@@ -114,6 +124,12 @@ impl Known {
     fn usable(&self) -> impl Iterator<Item = &PathView> {
         self.paths.iter().filter(|path| path.usable)
     }
+}
+
+/// `0xb1 on 2 nexuses`.
+fn on(key: ReservationKey, number: usize) -> String {
+    let plural = if number == 1 { "" } else { "es" };
+    format!("{key} on {number} nexus{plural}")
 }
 
 /// The steps of a deed, in their order.
@@ -327,14 +343,14 @@ fn clear_risk(known: &Known) -> String {
     let Some(registered) = &known.registered else {
         return text + "every registration, of every host: they cannot be read";
     };
-    let list = |own: bool| -> Vec<_> {
-        let keys = registered.keys().copied();
-        let keys = keys.filter(|key| (Some(*key) == known.own) == own);
-        keys.map(|key| known.nexuses(key)).collect()
+    let list = |whose: usize| -> Vec<_> {
+        let rows = registered.iter().map(|(key, of)| (*key, of[whose]));
+        let rows = rows.filter(|(_, number)| *number > 0);
+        rows.map(|(key, number)| on(key, number)).collect()
     };
-    let (own, others) = (list(true), list(false));
+    let (own, others) = (list(0), list(1));
     text += match others.is_empty() {
-        true => "no other host's key",
+        true => "no key of other hosts",
         false => "from other hosts: ",
     };
     text += &others.join(", ");

@@ -19,6 +19,8 @@ pub const DEVICE: &str = "org.reservd1.Device";
 pub const JOB: &str = "org.reservd1.Job";
 pub const POLKIT: &str = "org.freedesktop.PolicyKit1";
 pub const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+/// A path of host A's.
+pub const PATH: &str = "/org/reservd1/path/p3600140500000000000000000000000a0_40host_2da_2e1";
 /// Host A's.
 pub const UNIT: &str = "/org/reservd1/device/w3600140500000000000000000000000a0_40host_2da";
 

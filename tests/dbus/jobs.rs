@@ -1,6 +1,6 @@
 //! Changes by the objects of units: options, jobs, plans, and what they do.
 
-use crate::bus::{Bus, Client, DEVICE, JOB, MANAGER, PATIENCE, ROOT, UNIT, daemon, plain};
+use crate::bus::{Bus, Client, DEVICE, JOB, MANAGER, PATH, PATIENCE, ROOT, UNIT, daemon, plain};
 use crate::daemon::Daemon;
 use crate::hung::Lab;
 use crate::signals::{next, signals};
@@ -283,6 +283,24 @@ async fn a_path_is_repaired_on_request_where_that_is_left_to_people() {
     client.eventually("State", "degraded").await;
     done(&client, UNIT, "Repair", &[]).await;
     client.eventually("State", "ok").await;
+    // Likewise by the object of the path.
+    daemon.prepare(&["pr unregister host-a.1 --key 0xa1"]);
+    client.eventually("State", "degraded").await;
+    let nothing = HashMap::<&str, Variant<'_>>::new();
+    client
+        .call(PATH, "org.reservd1.Path", "Reapply", &nothing)
+        .await
+        .unwrap();
+    client.eventually("State", "ok").await;
+    // A key that somebody else has put there stays.
+    daemon.prepare(&["pr unregister host-a.1 --key 0xa1"]);
+    client.eventually("State", "degraded").await;
+    daemon.prepare(&["pr register host-a.1 0xee"]);
+    let reapply = client.call(PATH, "org.reservd1.Path", "Reapply", &nothing);
+    assert_eq!(reapply.await.unwrap_err().0, "PartialFailure");
+    assert_eq!(error(&client, "Repair", &[]).await, "PartialFailure");
+    let keys = daemon.session(&["pr keys host-b"]);
+    assert!(keys.contains("0xee") && keys.contains("0xa1"), "{keys}");
 }
 
 #[tokio::test]

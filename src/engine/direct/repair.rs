@@ -4,7 +4,7 @@ use super::{Direct, Tell, send_by};
 use crate::device::TransportError;
 use crate::engine::Path;
 use crate::engine::path::Late;
-use crate::lun::plan::round::{Answer, Register, Step};
+use crate::lun::plan::step::{Answer, Register, Step};
 use crate::lun::state::{LunState, PathId};
 use crate::scsi::pr::{FullStatus, KeyList, ReservationData};
 use crate::scsi::{InAction, PrIn, PrOut, ReservationKey, SenseCode};
