@@ -20,6 +20,7 @@ use crate::protocol::codec::{Request, Violation};
 use crate::protocol::control::InvalidOrigin;
 use crate::scsi::cdb::Direction;
 use crate::scsi::{Command, Outcome, SenseCode};
+use crate::socket::known_as;
 use crate::sys::file;
 use clients::{Attended, Clients, Peer};
 use line::{Incoming, Line};
@@ -411,7 +412,7 @@ impl Caller {
                 .and_then(|pid| pid.try_into().ok())
                 .unwrap_or_default(),
             uid: self.uid.unwrap_or(NOBODY),
-            socket: socket.map_or_else(String::new, |path| path.display().to_string()),
+            socket: socket.map_or_else(String::new, |path| known_as(path).display().to_string()),
             machine: String::new(),
         }
     }

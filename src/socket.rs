@@ -8,6 +8,19 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+/// The path by which clients know a socket that was bound as [`BoundSocket`]
+/// does: the kernel only knows the name it was bound by.
+pub fn known_as(bound: &Path) -> PathBuf {
+    let name = bound.file_name().and_then(|name| name.to_str());
+    let name = name.and_then(|name| name.strip_prefix('.')?.rsplit_once('.'));
+    match name {
+        Some((name, pid)) if !name.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()) => {
+            bound.with_file_name(name)
+        }
+        _ => bound.to_owned(),
+    }
+}
+
 /// A listener bound to a path.
 #[derive(Debug)]
 pub struct BoundSocket {
@@ -159,6 +172,21 @@ impl Drop for BoundSocket {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_socket_is_known_by_the_name_it_was_renamed_to() {
+        for (bound, known) in [
+            (
+                "/run/reservd/.pr-helper.sock.123",
+                "/run/reservd/pr-helper.sock",
+            ),
+            ("/run/reservd/pr-helper.sock", "/run/reservd/pr-helper.sock"),
+            ("/run/.hidden", "/run/.hidden"),
+            ("/run/.a.b", "/run/.a.b"),
+        ] {
+            assert_eq!(known_as(Path::new(bound)), Path::new(known));
+        }
+    }
 
     #[test]
     fn a_successor_keeps_its_socket() {

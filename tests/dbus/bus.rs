@@ -252,8 +252,10 @@ impl Client {
     pub async fn one_of(&self, path: &str, interface: &str, name: &str) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
-            let value = self.property(path, interface, name).await.unwrap();
-            let objects = Vec::<OwnedObjectPath>::try_from(value).unwrap();
+            // The object itself may follow a moment later.
+            let value = self.property(path, interface, name).await.ok();
+            let objects = value.and_then(|value| Vec::<OwnedObjectPath>::try_from(value).ok());
+            let objects = objects.unwrap_or_default();
             match &objects[..] {
                 [first, ..] => return first.to_string(),
                 [] => assert!(Instant::now() < until, "{name} of {path} stays empty"),
@@ -289,6 +291,9 @@ pub fn plain(value: &OwnedVariant) -> String {
     let text = value.to_string();
     match text.strip_prefix('"') {
         Some(text) => text.trim_end_matches('"').to_owned(),
-        None => text.rsplit(' ').next().unwrap_or_default().to_owned(),
+        None => {
+            let last = text.rsplit(' ').next().unwrap_or_default();
+            last.trim_matches('"').to_owned()
+        }
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 pub struct Lab {
     folder: TempDir,
     simulation: Simulation,
+    pub service: Arc<Service>,
     stop: watch::Sender<bool>,
 }
 
@@ -41,17 +42,18 @@ impl Lab {
         let device = File::open(folder.path().join("lun0/host-a")).unwrap();
         service.registry.resolve(device.into()).unwrap();
         let (reload, _) = mpsc::channel(1);
-        let desk = Desk::new(service, PathBuf::new(), true, reload);
+        let desk = Desk::new(Arc::clone(&service), PathBuf::new(), true, reload);
         let (stop, stopping) = watch::channel(false);
         dbus::start(dbus::Bus::At(bus.address()), desk, stopping).unwrap();
         Lab {
             folder,
             simulation,
+            service,
             stop,
         }
     }
 
-    fn unit(&self) -> &SimLun {
+    pub fn unit(&self) -> &SimLun {
         &self.simulation.luns[0]
     }
 

@@ -102,6 +102,11 @@ impl Daemon {
         }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Its helper socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
