@@ -78,7 +78,7 @@ fn pieces(source: &str) -> Vec<Piece> {
         if let Some(text) = line.strip_prefix('#') {
             let text = text.strip_prefix(' ').unwrap_or(text);
             // A section that is only an example.
-            match text.starts_with("[[") {
+            match text.starts_with("[[") && text.ends_with("]]") {
                 true if !pieces.contains(&Piece::Section(text.to_owned())) => {
                     flush(&mut comment, &mut pieces);
                     let at =
@@ -144,6 +144,14 @@ mod tests {
         }
         assert!(found > 10, "only {found}");
         assert!(pieces.contains(&Piece::Section("[[multipath]]".into())));
+        let sections = pieces
+            .iter()
+            .filter(|piece| matches!(piece, Piece::Section(_)));
+        assert_eq!(
+            sections.count(),
+            table.len() + 1,
+            "each section once, and [[multipath]]"
+        );
     }
 
     #[test]
