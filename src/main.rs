@@ -2,35 +2,19 @@
 
 use clap::Parser;
 use reservd::activation::Passed;
+use reservd::cli::arguments::daemon::Arguments;
 use reservd::config::{Config, Files, Invalid, Text};
 use reservd::daemon::{self, Setup};
 use reservd::dbus::Bus;
 use reservd::server::Door;
 use reservd::socket::BoundSocket;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// sysexits(3) EX_CONFIG.
 const EXIT_CONFIG: u8 = 78;
 /// Relays run as root, or as the daemon's own user.
 const CONTROL_MODE: u32 = 0o600;
-
-/// Persistent reservations for virtual machines, on SCSI disks and multipath maps.
-#[derive(Debug, Parser)]
-#[command(name = "reservd", version)]
-struct Arguments {
-    /// Configuration file, to which the files conf.d/*.toml beside it are added;
-    /// without it, /etc/reservd/reservd.toml where that exists.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Only check the configuration: name the files that are sound, or say
-    /// what is wrong and exit with 1.
-    #[arg(long)]
-    check: bool,
-    /// Log more; twice for even more.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
-}
 
 fn main() -> ExitCode {
     if reservd::worker::is_requested() {

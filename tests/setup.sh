@@ -1,15 +1,15 @@
 #!/bin/bash
 # Install what building and testing reservd needs on Debian 12, where it is missing.
 #
-#   tests/setup.sh build     the compiler's needs
+#   tests/setup.sh build     the compiler's needs, and the bus of tests/demo.sh
 #   tests/setup.sh test      everything tests/run.sh uses as well
 set -euo pipefail
 
-packages=(gcc libc6-dev linux-libc-dev libclang-dev libudev-dev pkg-config multipath-tools)
+packages=(gcc libc6-dev linux-libc-dev libclang-dev libudev-dev pkg-config multipath-tools dbus)
 if [[ ${1:-build} == test ]]; then
     packages+=(
         qemu-system-common qemu-system-x86 mmdebstrap e2fsprogs cpio kmod xz-utils zstd
-        clang g++ sg3-utils shellcheck python3 dbus systemd lintian rpm
+        clang g++ sg3-utils shellcheck python3 dbus systemd jq man-db lintian rpm
     )
 fi
 missing=()

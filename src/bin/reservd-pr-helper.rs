@@ -1,6 +1,7 @@
 //! Takes the place of qemu-pr-helper, with its command line.
 
 use clap::Parser;
+use reservd::cli::arguments::helper::Arguments;
 use reservd::config::DEFAULT_CONTROL;
 use reservd::daemon::helper::{self, Socket};
 use reservd::pidfile::PidFile;
@@ -9,44 +10,7 @@ use reservd::socket::HiddenSocket;
 use reservd::sys::activation::inherited_sockets;
 use std::io::Write;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// Persistent reservation helper for QEMU
-#[derive(Debug, Parser)]
-#[command(name = "reservd-pr-helper", version, disable_version_flag = true)]
-struct Arguments {
-    /// Print the version.
-    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
-    version: Option<bool>,
-    /// Run in the background.
-    #[arg(short, long)]
-    daemon: bool,
-    /// Pid file.
-    #[arg(short = 'f', long, value_name = "PATH")]
-    pidfile: Option<PathBuf>,
-    /// Socket to listen on.
-    #[arg(short = 'k', long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// Accepted for compatibility; there is no such tracing here.
-    #[arg(short = 'T', long, value_name = "SPEC")]
-    trace: Option<String>,
-    /// Become this user.
-    #[arg(short, long)]
-    user: Option<String>,
-    /// Become this group.
-    #[arg(short, long)]
-    group: Option<String>,
-    /// Log more; may be repeated.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
-    /// Log errors only.
-    #[arg(short, long)]
-    quiet: bool,
-    /// Ignored, as the old helper does.
-    #[arg(hide = true)]
-    rest: Vec<String>,
-}
 
 const DEFAULT_SOCKET: &str = "/var/run/qemu-pr-helper.sock";
 const DEFAULT_PIDFILE: &str = "/var/run/qemu-pr-helper.pid";

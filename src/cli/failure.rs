@@ -37,6 +37,17 @@ pub enum Failure {
     Runtime(io::Error),
     /// reservd cannot be asked over D-Bus.
     Bus(String),
+    /// reservd did not do it.
+    Refused {
+        /// The name of its error, such as `NoSuchDevice`.
+        name: String,
+        /// In words.
+        text: String,
+    },
+    /// It takes something away, and nobody said that it may.
+    Unconfirmed(String),
+    /// Nobody takes what is printed.
+    Output(io::Error),
     /// The device cannot be opened.
     Device(PathBuf, io::Error),
     /// The helper cannot be reached.
@@ -65,6 +76,14 @@ impl Failure {
         match self {
             Failure::Answered(_, outcome) if outcome.is_conflict() => 3,
             Failure::Answered(..) => 4,
+            Failure::Refused { name, .. } => match name.as_str() {
+                "ReservationConflict" => 3,
+                "IllegalRequest" | "UnitAttention" | "NotReady" | "MediumError"
+                | "HardwareError" | "Malformed" => 4,
+                "PolicyDenied" => 5,
+                _ => 1,
+            },
+            Failure::Unconfirmed(_) => 5,
             _ => 1,
         }
     }
@@ -76,6 +95,9 @@ impl Failure {
             Failure::File(..) => "file",
             Failure::Runtime(_) => "runtime",
             Failure::Bus(_) => "bus",
+            Failure::Refused { .. } => "refused",
+            Failure::Unconfirmed(_) => "unconfirmed",
+            Failure::Output(_) => "output",
             Failure::Device(..) => "device",
             Failure::Connection(..) => "connection",
             Failure::Lost(..) => "lost",
@@ -87,8 +109,13 @@ impl Failure {
             Failure::Answered(_, outcome) => Some(outcome),
             _ => None,
         };
+        let name = match self {
+            Failure::Refused { name, .. } => Some(name.clone()),
+            _ => None,
+        };
         FailureObject {
             error,
+            name,
             status: outcome.map(|outcome| outcome.status.to_string()),
             sense: outcome
                 .and_then(Outcome::sense_code)
@@ -104,6 +131,10 @@ impl fmt::Display for Failure {
             Failure::Config(error) => error.fmt(f),
             Failure::Runtime(error) => error.fmt(f),
             Failure::Bus(text) => write!(f, "D-Bus: {text}"),
+            Failure::Refused { name, text } if text.is_empty() => f.write_str(name),
+            Failure::Refused { text, .. } => f.write_str(text),
+            Failure::Unconfirmed(why) => write!(f, "not done: {why}"),
+            Failure::Output(error) => write!(f, "standard output: {error}"),
             Failure::File(path, error) | Failure::Device(path, error) => {
                 write!(f, "{}: {error}", path.display())
             }
@@ -131,11 +162,14 @@ impl fmt::Display for Failure {
 #[derive(Debug, Serialize)]
 pub struct FailureObject {
     /// `config` (reservd's is of no use), `file` (cannot be read or written),
-    /// `runtime`, `bus` (reservd cannot be asked over D-Bus), `device` (cannot be
-    /// opened), `connection` (helper out of reach), `lost` (connection lost during
+    /// `runtime`, `bus` (reservd cannot be asked over D-Bus), `refused` (reservd did
+    /// not do it), `unconfirmed` (nobody said that it may), `output`, `device` (cannot
+    /// be opened), `connection` (helper out of reach), `lost` (connection lost during
     /// the command: its fate is unknown), `malformed` (senseless data), `conflict`
     /// or `status` (see the next two).
     pub error: &'static str,
+    /// The name of reservd's error, such as `NoSuchDevice`; null for others.
+    pub name: Option<String>,
     /// Name of the SCSI status, such as `CHECK CONDITION`; else null.
     pub status: Option<String>,
     /// Sense key, ASC and ASCQ in hexadecimal, such as `06/2A/05`; else null.

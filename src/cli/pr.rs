@@ -1,6 +1,6 @@
 //! `reservctl pr`: one command through the helper socket.
 
-use super::arguments::{Flags, Hold, Pr};
+use super::arguments::pr::{Flags, Hold, Pr};
 use super::failure::{Action, Failure};
 use super::report::{Done, Report};
 use crate::client::{Client, ClientError};

@@ -4,9 +4,15 @@
 //! short names (`WERO`), or for a code the standard does not define both scope
 //! and type as one byte (`0x2f`).
 
+use super::change::Changed;
+use super::check::Check;
 use super::doctor::Doctor;
+use super::explain::Explanation;
 use super::import::Imported;
-use super::status::Status;
+use super::page::Page;
+use super::show::{Clients, Events, Paths, Shown, UnitKeys};
+use super::status;
+use super::view::Host;
 use crate::scsi::pr::{Capabilities, FullDescriptor, FullStatus, KeyList, ReservationData};
 use crate::scsi::{ReservationKey, ScopeType};
 use serde::{Serialize, Serializer};
@@ -29,9 +35,27 @@ pub enum Report {
     /// Of `import`.
     Imported(Imported),
     /// Of `status`.
-    Status(Status),
-    /// Of all others.
+    Status(Host),
+    /// Of `show`.
+    Shown(Box<Shown>),
+    /// Of `explain`.
+    Explained(Explanation),
+    /// Of `paths`.
+    Paths(Paths),
+    /// Of `keys`.
+    UnitKeys(UnitKeys),
+    /// Of `history`.
+    History(Events),
+    /// Of `clients`.
+    Clients(Clients),
+    /// Of `check`.
+    Checked(Check),
+    /// Of what changes a unit.
+    Changed(Changed),
+    /// Of `pr` where it changes something.
     Done(Done),
+    /// Of `completions`: what the shell reads.
+    Text(String),
 }
 
 impl Report {
@@ -43,20 +67,35 @@ impl Report {
             _ => &[],
         }
     }
-}
 
-/// Lines, each with its end.
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What the program ends with.
+    pub fn exit_code(&self) -> u8 {
         match self {
-            Report::Keys(keys) => keys.fmt(f),
-            Report::Reservation(reservation) => reservation.fmt(f),
-            Report::FullStatus(registrations) => registrations.fmt(f),
-            Report::Capabilities(supported) => supported.fmt(f),
-            Report::Doctor(doctor) => doctor.fmt(f),
-            Report::Imported(imported) => imported.fmt(f),
-            Report::Status(status) => status.fmt(f),
-            Report::Done(done) => writeln!(f, "{}", done.text),
+            Report::Checked(check) => check.severity.code(),
+            _ => 0,
+        }
+    }
+
+    /// Lines, each with its end.
+    pub fn render(&self, page: &Page) -> String {
+        match self {
+            Report::Keys(keys) => keys.to_string(),
+            Report::Reservation(reservation) => reservation.to_string(),
+            Report::FullStatus(registrations) => registrations.to_string(),
+            Report::Capabilities(supported) => supported.to_string(),
+            Report::Doctor(doctor) => doctor.to_string(),
+            Report::Imported(imported) => imported.to_string(),
+            Report::Status(host) => status::render(host, page),
+            Report::Shown(shown) => shown.render(page),
+            Report::Explained(explanation) => explanation.render(page),
+            Report::Paths(paths) => paths.render(page),
+            Report::UnitKeys(keys) => keys.render(page),
+            Report::History(events) => events.render(page),
+            Report::Clients(clients) => clients.render(page),
+            Report::Checked(check) => check.render(),
+            Report::Changed(changed) => changed.render(page),
+            Report::Done(done) => format!("{}\n", done.text),
+            Report::Text(text) => text.clone(),
         }
     }
 }

@@ -5,14 +5,18 @@
 mod authority;
 mod bus;
 mod changes;
+mod commands;
 #[path = "../reservctl/daemon.rs"]
 mod daemon;
+mod examples;
 mod hung;
 mod interface;
 mod jobs;
+mod json;
 mod objects;
 mod outage;
 mod repairs;
 mod scale;
 mod signals;
 mod status;
+mod world;

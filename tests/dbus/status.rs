@@ -20,14 +20,14 @@ async fn every_unit_is_listed_with_what_is_wrong() {
     // host-b's own look comes as soon.
     let until = std::time::Instant::now() + crate::bus::PATIENCE;
     let status = || transcript(&daemon.command("status").output().unwrap());
-    while !status().contains("host-b  ok      0xb1  WERO 0xb1") {
+    while !status().contains("host-b  ok      0xb1  WERO  0xb1") {
         assert!(std::time::Instant::now() < until, "{}", status());
     }
     insta::assert_snapshot!(status(), @r"
-    NAME    STATE   KEY   RESERVATION  PATHS  WWID
-    host-a  fenced  0xa1  WERO 0xb1    0/2    3600140500000000000000000000000a0
-    host-b  ok      0xb1  WERO 0xb1    2/2    3600140500000000000000000000000a0
-    host-a: another host removed it (PREEMPT or CLEAR)
+    NAME    STATE   KEY   TYPE  HOLDER  OWNER      PATHS  GEN  CLIENTS  WWID
+    host-a  fenced  0xa1  WERO  0xb1    -          0/2/2  5    0        3600140500000000000000000000000a0
+        another host removed it (PREEMPT or CLEAR)
+    host-b  ok      0xb1  WERO  0xb1    this host  2/2/2  5    0        3600140500000000000000000000000a0
     ");
     let json = daemon.session(&["status --json"]);
     let object = json.lines().nth(1).unwrap();

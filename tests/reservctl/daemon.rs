@@ -69,6 +69,11 @@ impl Daemon {
         self.folder.path()
     }
 
+    /// The address of its bus.
+    pub fn bus(&self) -> &str {
+        &self.bus
+    }
+
     /// Sends SIGHUP and returns what is logged until this is.
     pub fn reload(&self, last: &str) -> String {
         let before = self.log().len();

@@ -40,7 +40,7 @@ fn conflicts_exit_with_3() {
     ! reservctl: PREEMPT: RESERVATION CONFLICT: the key given is not the one registered for this host, or nobody has the victim's key
     [exit 3]
     $ pr reserve host-b --key 0xb1 --type WE --json
-    {"error":"conflict","status":"RESERVATION CONFLICT","sense":null,"text":"RESERVE: RESERVATION CONFLICT: the key given is not the one registered for this host, or there is a reservation of another holder or type"}
+    {"error":"conflict","name":null,"status":"RESERVATION CONFLICT","sense":null,"text":"RESERVE: RESERVATION CONFLICT: the key given is not the one registered for this host, or there is a reservation of another holder or type"}
     [exit 3]
     "#);
 }
@@ -63,13 +63,13 @@ fn other_answers_exit_with_4() {
     ! reservctl: RELEASE: CHECK CONDITION 05/26/04: the reservation is of another type
     [exit 4]
     $ pr release host-a --key 0xa1 --type WE --json
-    {"error":"status","status":"CHECK CONDITION","sense":"05/26/04","text":"RELEASE: CHECK CONDITION 05/26/04: the reservation is of another type"}
+    {"error":"status","name":null,"status":"CHECK CONDITION","sense":"05/26/04","text":"RELEASE: CHECK CONDITION 05/26/04: the reservation is of another type"}
     [exit 4]
     $ pr keys /dev/null
     ! reservctl: READ KEYS: CHECK CONDITION 0B/00/06: not a block device, or the helper gave up on it
     [exit 4]
     $ pr register /dev/null 0xa1 --json
-    {"error":"status","status":"CHECK CONDITION","sense":"0B/00/06","text":"REGISTER: CHECK CONDITION 0B/00/06: not a block device, or the helper gave up on it"}
+    {"error":"status","name":null,"status":"CHECK CONDITION","sense":"0B/00/06","text":"REGISTER: CHECK CONDITION 0B/00/06: not a block device, or the helper gave up on it"}
     [exit 4]
     "#);
 }
@@ -136,7 +136,7 @@ fn what_is_out_of_reach_exits_with_1() {
     ! reservctl: DIR/lun0/host-c: No such file or directory (os error 2)
     [exit 1]
     $ pr keys host-c --json
-    {"error":"device","status":null,"sense":null,"text":"DIR/lun0/host-c: No such file or directory (os error 2)"}
+    {"error":"device","name":null,"status":null,"sense":null,"text":"DIR/lun0/host-c: No such file or directory (os error 2)"}
     [exit 1]
     $ pr register / 0xa1
     ! reservctl: /: Is a directory (os error 21)
@@ -158,7 +158,7 @@ fn without_a_helper_the_exit_code_is_1() {
     insta::assert_snapshot!(seen, @r#"
     ! reservctl: helper DIR/socket: No such file or directory (os error 2)
     [exit 1]
-    {"error":"connection","status":null,"sense":null,"text":"helper DIR/socket: No such file or directory (os error 2)"}
+    {"error":"connection","name":null,"status":null,"sense":null,"text":"helper DIR/socket: No such file or directory (os error 2)"}
     [exit 1]
     "#);
 }
