@@ -9,7 +9,7 @@ packages=(gcc libc6-dev linux-libc-dev libclang-dev libudev-dev pkg-config multi
 if [[ ${1:-build} == test ]]; then
     packages+=(
         qemu-system-common qemu-system-x86 mmdebstrap e2fsprogs cpio kmod xz-utils zstd
-        clang g++ sg3-utils shellcheck python3 dbus lintian rpm
+        clang g++ sg3-utils shellcheck python3 dbus systemd lintian rpm
     )
 fi
 missing=()

@@ -60,11 +60,7 @@ pub fn lab() -> MutexGuard<'static, Lab> {
 impl Lab {
     fn start() -> Self {
         let text = fs::read_to_string("/run/lab.env").expect("lab.sh has run in this machine");
-        let env: HashMap<_, _> = text
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let env = parse(&text);
         for name in ["PATH_A", "PATH_B", "HOST_B", "PLAIN", "PLAIN_HOST_B"] {
             check_ours(&env[name]);
         }
@@ -156,6 +152,21 @@ impl Lab {
             entry.file_name().into_string().ok()
         });
         self.env.insert(disk.to_owned(), format!("/dev/{name}"));
+    }
+
+    /// Has other values for some names of lab.env; returns those of before.
+    pub fn replace(&mut self, text: &str) -> HashMap<String, String> {
+        let before = self.env.clone();
+        self.env.extend(parse(text));
+        for name in ["PATH_A", "PATH_B", "HOST_B"] {
+            check_ours(&self.env[name]);
+        }
+        before
+    }
+
+    /// Has the values of before again.
+    pub fn restore(&mut self, before: HashMap<String, String>) {
+        self.env = before;
     }
 
     /// Knows another HBA, with names as in lab.env.
@@ -305,6 +316,14 @@ impl Lab {
     pub fn initiator(&self, name: &str) -> String {
         format!("0x{}", self.env(name).trim_start_matches("naa."))
     }
+}
+
+/// Lines of `NAME=value`.
+fn parse(text: &str) -> HashMap<String, String> {
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 fn with_engine(engine: Engine) -> String {
