@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end at once")]
 
-use reservd::config::DEFAULT_SOCKET;
+use reservd::config::{DEFAULT_CONTROL, DEFAULT_SOCKET};
 use std::collections::BTreeSet;
 use std::fs;
 use toml::{Table, Value};
@@ -132,6 +132,10 @@ fn units_name_the_places_of_the_package_and_the_program() {
     assert_eq!(
         values(&unit("reservd.socket"), "ListenStream"),
         [DEFAULT_SOCKET]
+    );
+    assert_eq!(
+        values(&unit("reservd-control.socket"), "ListenStream"),
+        [DEFAULT_CONTROL]
     );
     let bus = fs::read_to_string("dbus/org.reservd1.service").unwrap();
     assert_eq!(values(&bus, "SystemdService"), ["reservd.service"]);

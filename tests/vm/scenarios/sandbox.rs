@@ -19,7 +19,11 @@ pub const UNIT: &str = "reservd-scenarios.service";
 const ORDERS: &str = "/run/nursery.orders";
 const PIDS: &str = "/run/nursery.pids";
 /// What reservd.service is and does by itself.
-pub const UNITS: [&str; 2] = ["reservd.socket", "reservd.service"];
+pub const UNITS: [&str; 3] = [
+    "reservd.socket",
+    "reservd-control.socket",
+    "reservd.service",
+];
 /// The unit's exposure, as `systemd-analyze security` has it, is at most this.
 const EXPOSURE: &str = "2.0";
 
