@@ -262,12 +262,13 @@ impl Service {
                 .inspect_err(|error| tracing::warn!(%error, "a restart will lose a client"))
                 .ok();
         }
-        self.converse(line, stop).await
+        self.converse(line, stored, stop).await
     }
 
     async fn converse(
         &self,
         mut line: Line,
+        stored: &mut Option<u64>,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<End, SessionError> {
         loop {
@@ -279,6 +280,11 @@ impl Service {
             let Some(Incoming { request, age }) = incoming else {
                 return Ok(End::Left);
             };
+            if line.keepsake().is_none()
+                && let (Some(store), Some(number)) = (&self.store, stored.take())
+            {
+                store.forget(number);
+            }
             let cdb = request.cdb;
             line.begin(cdb).await?;
             let until = Instant::now() + self.deadline().saturating_sub(age);
