@@ -4,7 +4,7 @@ pub mod helper;
 
 use crate::activation::Passed;
 use crate::config::{Config, Engine, Files, Simulator};
-use crate::dbus::{self, Bus, Desk, Reload};
+use crate::dbus::{self, Bus, Desk, Reload, Reloads};
 use crate::device::identity::SysFs;
 use crate::engine::mpathpersist::{self, Engines, Launch};
 use crate::journal::{Journal, Keeper};
@@ -100,7 +100,11 @@ async fn serve(setup: Setup) -> io::Result<()> {
         Some(store) => store.take_up(kept),
         None => Vec::new(),
     };
-    let (service, _simulation) = assemble(&setup.config, setup.journal.as_deref(), store).await?;
+    let Assembled {
+        service,
+        multipathd,
+        simulation: _simulation,
+    } = assemble(&setup.config, setup.journal.as_deref(), store).await?;
     let (stop, stopping) = watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
     if !kept.is_empty() {
@@ -113,15 +117,22 @@ async fn serve(setup: Setup) -> io::Result<()> {
     }
     let watching = tokio::spawn(listen(Arc::clone(&service)));
     let (ask, mut asked) = mpsc::channel(1);
+    let reloads = watch::Sender::new(Reloads::default());
     if let Some(bus) = setup.bus {
-        appear(
-            bus,
-            &service,
-            &setup.config,
-            setup.files.as_ref(),
+        let path = setup.files.as_ref().map(|files| files.main().to_owned());
+        let simulated = setup.config.simulator.is_some();
+        let mut desk = Desk::new(
+            Arc::clone(&service),
+            path.unwrap_or_default(),
+            simulated,
             ask,
-            stopping,
         );
+        desk.export_paths = setup.config.dbus.export_paths;
+        desk.reloads = reloads.subscribe();
+        desk.multipathd = Some(multipathd);
+        if let Err(error) = dbus::start(bus, desk, stopping) {
+            tracing::error!(%error, "not on the bus: no thread for it");
+        }
     }
     tell(&[NotifyState::Ready, NotifyState::Status(&status(&service))]);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
@@ -144,13 +155,14 @@ async fn serve(setup: Setup) -> io::Result<()> {
                 if let Ok(now) = NotifyState::monotonic_usec_now() {
                     tell(&[NotifyState::Reloading, now]);
                 }
-                // The log has the reason, if it failed.
-                let _ = reload(setup.files.as_ref(), &setup.config, &service).await;
+                let result = reload(setup.files.as_ref(), &setup.config, &service).await;
+                reloads.send_modify(|reloads| reloads.add(&result));
                 tell(&[NotifyState::Ready]);
             }
             Some(reply) = asked.recv() => {
                 let reply: Reload = reply;
                 let result = reload(setup.files.as_ref(), &setup.config, &service).await;
+                reloads.send_modify(|reloads| reloads.add(&result));
                 // Whoever asked may have left.
                 let _ = reply.send(result);
             }
@@ -169,12 +181,20 @@ async fn serve(setup: Setup) -> io::Result<()> {
     Ok(())
 }
 
-/// A service with everything it works with.
+/// A service, and what it works with.
+struct Assembled {
+    service: Arc<Service>,
+    multipathd: Arc<Multipathd>,
+    /// Has to live as long.
+    simulation: Option<Simulation>,
+}
+
+/// Puts a service together.
 async fn assemble(
     config: &Config,
     journal: Option<&Path>,
     store: Option<Store>,
-) -> io::Result<(Arc<Service>, Option<Simulation>)> {
+) -> io::Result<Assembled> {
     let mut registry = Registry::new(sysfs());
     let simulation = match &config.simulator {
         Some(simulator) => Some(simulate(simulator, &mut registry)?),
@@ -184,7 +204,10 @@ async fn assemble(
     establish(&engines, config).await;
     registry.set_engines(Arc::new(engines));
     let multipathd = Arc::new(Multipathd::default());
-    registry.coordinate(Terms::new(multipathd, config.defaults.multipathd));
+    registry.coordinate(Terms::new(
+        Arc::clone(&multipathd),
+        config.defaults.multipathd,
+    ));
     registry.configure(config.clone());
     if let Some(folder) = journal {
         take_up(folder, &mut registry);
@@ -195,7 +218,11 @@ async fn assemble(
     if let Some(store) = store {
         service.keep_in(store);
     }
-    Ok((Arc::new(service), simulation))
+    Ok(Assembled {
+        service: Arc::new(service),
+        multipathd,
+        simulation,
+    })
 }
 
 /// Waits until no helper serves by itself.
@@ -209,7 +236,7 @@ async fn await_vacancy(control: &Path) {
 
 /// What the service manager shows.
 fn status(service: &Service) -> String {
-    let (clients, units) = (service.clients(), service.registry.units().len());
+    let (clients, units) = (service.clients.count(), service.registry.units().len());
     format!("serving {clients} connections, {units} logical units in use")
 }
 
@@ -225,27 +252,6 @@ fn is_alive(service: &Service, before: bool) -> bool {
             false
         }
         _ => true,
-    }
-}
-
-/// Is on the bus from now on, when there is one.
-fn appear(
-    bus: Bus,
-    service: &Arc<Service>,
-    config: &Config,
-    files: Option<&Files>,
-    reload: mpsc::Sender<Reload>,
-    stopping: watch::Receiver<bool>,
-) {
-    let path = files.map_or_else(PathBuf::new, |files| files.main().to_owned());
-    let desk = Desk::new(
-        Arc::clone(service),
-        path,
-        config.simulator.is_some(),
-        reload,
-    );
-    if let Err(error) = dbus::start(bus, desk, stopping) {
-        tracing::error!(%error, "not on the bus: no thread for it");
     }
 }
 

@@ -17,6 +17,8 @@ pub mod journal;
 pub mod logging;
 pub mod lun;
 pub mod multipathd;
+pub mod owner;
+pub mod panics;
 pub mod pidfile;
 pub mod privileges;
 pub mod protocol;

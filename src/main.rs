@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     if reservd::worker::is_requested() {
         return reservd::worker::main();
     }
+    reservd::panics::contain();
     let arguments = Arguments::parse();
     let files = Files::new(arguments.config);
     if arguments.check {

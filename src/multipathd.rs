@@ -8,7 +8,7 @@
 
 use crate::protocol::multipath_conf::ReservationKeys;
 use crate::protocol::multipathd::{
-    LENGTH, Reply, Request, SHOW_CONFIGURATION, frame, reply_length, reply_text,
+    HELP, LENGTH, Reply, Request, SHOW_CONFIGURATION, frame, reply_length, reply_text, version_in,
 };
 use std::ffi::OsString;
 use std::io;
@@ -86,6 +86,8 @@ struct Breaker {
     closed_until: Option<Instant>,
     /// That it cannot be reached has been said.
     announced: bool,
+    /// Its version, as far as it was asked.
+    version: Option<Option<String>>,
 }
 
 /// Why a command was not answered.
@@ -135,6 +137,25 @@ impl Multipathd {
         let now = Instant::now();
         let closed_until = self.breaker().closed_until;
         closed_until.unwrap_or(now).max(now + self.patience.refused)
+    }
+
+    /// The version of multipath-tools that it is of, once it was asked.
+    pub fn version(&self) -> Option<String> {
+        self.breaker().version.clone().flatten()
+    }
+
+    /// True where it answers, and was not asked for its version yet.
+    pub fn is_unmet(&self) -> bool {
+        let answers = self.counters.answered.load(Ordering::Relaxed) > 0;
+        answers && !self.is_paused() && self.breaker().version.is_none()
+    }
+
+    /// Asks for its version. There is no command for that: what is said to one
+    /// that does not exist begins with it.
+    pub async fn meet(&self) {
+        if let Ok(text) = self.send(&frame(HELP)).await {
+            self.breaker().version = Some(version_in(&text));
+        }
     }
 
     /// Sends a command about a map and waits for the answer.
@@ -239,6 +260,8 @@ impl Multipathd {
             _ => self.patience.refused,
         };
         let mut breaker = self.breaker();
+        // It may be another one that comes back.
+        breaker.version = None;
         breaker.closed_until = Some(Instant::now() + pause);
         if !std::mem::replace(&mut breaker.announced, true) {
             tracing::warn!(%error, "multipathd cannot be reached: commands work, but nobody \

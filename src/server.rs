@@ -5,24 +5,29 @@
 //! else is answered with sense. Where the service manager keeps descriptors, a
 //! client of the helper socket does not notice that the process is another one.
 
+pub mod clients;
 mod ledger;
 pub(crate) mod line;
+mod origin;
 pub mod store;
 
+pub use origin::Origin;
+
 use crate::device::identity::Refusal;
-use crate::lun::registry::Registry;
+use crate::lun::registry::{Registry, Target};
 use crate::lun::unit::Write;
 use crate::protocol::codec::{Request, Violation};
 use crate::protocol::control::InvalidOrigin;
 use crate::scsi::cdb::Direction;
 use crate::scsi::{Command, Outcome, SenseCode};
 use crate::sys::file;
+use clients::{Attended, Clients, Peer};
 use line::{Incoming, Line};
 use nix::unistd::geteuid;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use store::{Kept, Store};
 use tokio::net::{UnixListener, UnixStream};
@@ -32,6 +37,8 @@ use tokio::time::{Instant, sleep};
 
 /// How long a client may stop in the middle of a request.
 const HALF_REQUEST: Duration = Duration::from_secs(10);
+/// The user that the kernel shows where it cannot say (`overflowuid`).
+const NOBODY: u32 = 65534;
 /// Pause when the process is out of descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -40,6 +47,8 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 pub struct Service {
     /// Where devices are found.
     pub registry: Registry,
+    /// Who is connected.
+    pub clients: Clients,
     deadline: AtomicU64,
     /// Connections at a time on each socket; more wait to be accepted.
     connections: usize,
@@ -49,7 +58,6 @@ pub struct Service {
     pub half_request: Duration,
     /// Where connections are kept for the next process.
     store: Option<Store>,
-    clients: AtomicUsize,
     violations: RateLimit,
 }
 
@@ -67,11 +75,11 @@ impl Service {
     pub fn new(registry: Registry, deadline: Duration, connections: usize) -> Self {
         Service {
             registry,
+            clients: Clients::default(),
             deadline: AtomicU64::new(deadline.as_millis() as u64),
             connections,
             half_request: HALF_REQUEST,
             store: None,
-            clients: AtomicUsize::new(0),
             violations: RateLimit::default(),
         }
     }
@@ -90,11 +98,6 @@ impl Service {
     /// Every request is answered within this.
     pub fn deadline(&self) -> Duration {
         Duration::from_millis(self.deadline.load(Ordering::Relaxed))
-    }
-
-    /// Connections at this moment.
-    pub fn clients(&self) -> usize {
-        self.clients.load(Ordering::Relaxed)
     }
 
     /// Accepts clients of the helper socket until `stop` turns true, then lets
@@ -144,7 +147,11 @@ impl Service {
                 match opened {
                     Ok(stream) => {
                         let caller = Caller::of(&stream, number);
-                        let opening = Line::resume(stream, ledger, service.half_request);
+                        let opening = async {
+                            let peer = caller.peer(&stream);
+                            let line = Line::resume(stream, ledger, service.half_request).await?;
+                            Ok((line, peer))
+                        };
                         service.host(opening, Some(number), caller, stop).await;
                     }
                     Err(error) => tracing::error!(%error, "client not taken over"),
@@ -186,10 +193,17 @@ impl Service {
         let Caller { pid, uid, .. } = caller;
         tracing::debug!(session, pid, uid, "client connected");
         let opening = async {
+            let peer = caller.peer(&stream);
             match (door, &self.store) {
-                (Door::Control, _) => self.greet_relay(stream, uid, session).await,
-                (Door::Helper, Some(_)) => Line::kept(stream, self.half_request).await,
-                (Door::Helper, None) => Line::plain(stream, self.half_request).await,
+                (Door::Control, _) => self.greet_relay(stream, caller, peer.socket).await,
+                (Door::Helper, Some(_)) => {
+                    let line = Line::kept(stream, self.half_request).await?;
+                    Ok((line, peer))
+                }
+                (Door::Helper, None) => {
+                    let line = Line::plain(stream, self.half_request).await?;
+                    Ok((line, peer))
+                }
             }
         };
         self.host(opening, None, caller, stop).await;
@@ -199,9 +213,9 @@ impl Service {
     async fn greet_relay(
         &self,
         stream: UnixStream,
-        uid: Option<u32>,
-        session: u64,
-    ) -> Result<Line, SessionError> {
+        Caller { session, uid, .. }: Caller,
+        socket: String,
+    ) -> Result<(Line, Peer), SessionError> {
         if !uid.is_some_and(|uid| uid == 0 || uid == geteuid().as_raw()) {
             return Err(SessionError::Stranger);
         }
@@ -213,24 +227,28 @@ impl Service {
             machine = origin.machine,
             "relay connected"
         );
-        Ok(line)
+        let peer = Peer {
+            pid: origin.pid,
+            uid: origin.uid,
+            socket,
+            machine: origin.machine,
+        };
+        Ok((line, peer))
     }
 
     /// Serves one client from its `opening` on; `stored` is its number in the
     /// store, if it is there already.
     async fn host(
         &self,
-        opening: impl Future<Output = Result<Line, SessionError>>,
+        opening: impl Future<Output = Result<(Line, Peer), SessionError>>,
         stored: Option<u64>,
         Caller { session, pid, uid }: Caller,
         mut stop: watch::Receiver<bool>,
     ) {
-        self.clients.fetch_add(1, Ordering::Relaxed);
         let mut stored = stored;
         let end = self
             .open_and_converse(opening, &mut stored, &mut stop)
             .await;
-        self.clients.fetch_sub(1, Ordering::Relaxed);
         let stays = matches!(end, Ok(End::Stopped));
         if let (false, Some(store), Some(number)) = (stays, &self.store, stored) {
             store.forget(number);
@@ -247,13 +265,13 @@ impl Service {
 
     async fn open_and_converse(
         &self,
-        opening: impl Future<Output = Result<Line, SessionError>>,
+        opening: impl Future<Output = Result<(Line, Peer), SessionError>>,
         stored: &mut Option<u64>,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<End, SessionError> {
-        let line = tokio::select! {
+        let (line, peer) = tokio::select! {
             biased;
-            line = opening => line?,
+            opened = opening => opened?,
             _ = stop.wait_for(|stop| *stop) => return Ok(End::Stopped),
         };
         if let (None, Some(store), Some(keepsake)) = (&stored, &self.store, line.keepsake()) {
@@ -262,18 +280,24 @@ impl Service {
                 .inspect_err(|error| tracing::warn!(%error, "a restart will lose a client"))
                 .ok();
         }
-        self.converse(line, stored, stop).await
+        let attended = self.clients.welcome(peer);
+        self.converse(line, &attended, stored, stop).await
     }
 
     async fn converse(
         &self,
         mut line: Line,
+        attended: &Attended<'_>,
         stored: &mut Option<u64>,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<End, SessionError> {
         loop {
             let incoming = tokio::select! {
                 biased;
+                () = attended.client.ended() => {
+                    tracing::info!(client = attended.client.number, "disconnected, as demanded");
+                    return Ok(End::Left);
+                }
                 incoming = line.receive() => incoming?,
                 _ = stop.wait_for(|stop| *stop) => return Ok(End::Stopped),
             };
@@ -288,7 +312,8 @@ impl Service {
             let cdb = request.cdb;
             line.begin(cdb).await?;
             let until = Instant::now() + self.deadline().saturating_sub(age);
-            let outcome = self.answer(request, until).await;
+            let (outcome, target) = self.answer(request, until).await;
+            attended.answered(&self.registry, cdb, target, &outcome);
             tokio::select! {
                 biased;
                 written = line.reply(&cdb, &outcome) => written?,
@@ -312,8 +337,12 @@ impl Service {
         sleep(self.half_request).await;
     }
 
-    /// The outcome of one request; always there by `until`.
-    pub async fn answer(&self, request: Request<OwnedFd>, until: Instant) -> Outcome {
+    /// The outcome of one request, and where it went; always there by `until`.
+    pub async fn answer(
+        &self,
+        request: Request<OwnedFd>,
+        until: Instant,
+    ) -> (Outcome, Option<Target>) {
         let Request {
             cdb,
             parameters,
@@ -330,13 +359,13 @@ impl Service {
             Direction::Out => (file::is_writable(device.as_fd()), SenseCode::INVALID_OPCODE),
         };
         if !permitted.unwrap_or(false) {
-            return Outcome::check(refusal);
+            return (Outcome::check(refusal), None);
         }
         let target = match self.registry.resolve(device) {
             Ok(target) => target,
-            Err(refusal) => return self.refuse(&refusal),
+            Err(refusal) => return (self.refuse(&refusal), None),
         };
-        match cdb.command(&parameters) {
+        let outcome = match cdb.command(&parameters) {
             Ok(Command::In(command)) => target.lun.read(&target.route, command, until).await,
             Ok(Command::Out(command)) => {
                 let write = Write {
@@ -344,10 +373,12 @@ impl Service {
                     cdb,
                     parameters,
                 };
-                target.lun.write(target.route, write, until).await
+                let route = target.route.clone();
+                target.lun.write(route, write, until).await
             }
             Err(code) => Outcome::check(code),
-        }
+        };
+        (outcome, Some(target))
     }
 
     fn refuse(&self, refusal: &Refusal) -> Outcome {
@@ -373,6 +404,21 @@ impl Caller {
             session,
             pid: peer.as_ref().and_then(tokio::net::unix::UCred::pid),
             uid: peer.as_ref().map(tokio::net::unix::UCred::uid),
+        }
+    }
+
+    /// The same, to be shown. Whom the kernel does not name is nobody.
+    fn peer(self, stream: &UnixStream) -> Peer {
+        let address = stream.local_addr().ok();
+        let socket = address.as_ref().and_then(|address| address.as_pathname());
+        Peer {
+            pid: self
+                .pid
+                .and_then(|pid| pid.try_into().ok())
+                .unwrap_or_default(),
+            uid: self.uid.unwrap_or(NOBODY),
+            socket: socket.map_or_else(String::new, |path| path.display().to_string()),
+            machine: String::new(),
         }
     }
 }

@@ -83,6 +83,7 @@ impl Simulation {
         let simulated = Simulated {
             wwid: wwid.clone(),
             host: host.to_owned(),
+            file: folder.join(&name),
             name,
             paths,
         };

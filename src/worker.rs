@@ -23,6 +23,9 @@ use std::process::ExitCode;
 
 /// sysexits(3) EX_UNAVAILABLE.
 const EXIT_UNAVAILABLE: u8 = 69;
+/// What the library may take, in bytes; it has a thread with a stack for each
+/// path, and leaks.
+const MEMORY: u64 = 2 << 30;
 
 /// True when this process was started as a worker.
 pub fn is_requested() -> bool {
@@ -67,6 +70,9 @@ fn probe() -> anyhow::Result<()> {
 fn confine() -> anyhow::Result<()> {
     process::close_from(3).context("inherited descriptors")?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("parent")?;
+    nix::sys::prctl::set_no_new_privs().context("PR_SET_NO_NEW_PRIVS")?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).context("RLIMIT_CORE")?;
+    setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY).context("RLIMIT_DATA")?;
     // The library raises the limit of descriptors to a million where it may.
     for set in [CapSet::Effective, CapSet::Permitted] {
         caps::drop(None, set, Capability::CAP_SYS_RESOURCE).context("CAP_SYS_RESOURCE")?;

@@ -4,7 +4,7 @@
 
 use reservd::config::Unit;
 use reservd::device::Nexus;
-use reservd::device::identity::Wwid;
+use reservd::device::identity::{SysFs, Wwid};
 use reservd::device::sim::{Config, Fault, SimLun, SimPath};
 use reservd::lun::notice::Notice;
 use reservd::lun::route::{Route, Source};
@@ -49,6 +49,7 @@ impl Map {
             settings: watch::channel(Unit::default()).1,
             keeper: None,
             source: None,
+            sysfs: SysFs::default(),
             record: Record::default(),
             same_boot: true,
         };

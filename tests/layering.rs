@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["sys"],
     &["scsi"],
-    &["protocol", "config", "import"],
+    &["protocol", "owner", "config", "import"],
     &["lun::state", "lun::plan"],
     &["device", "journal"],
     &["engine", "multipathd", "watch"],
-    &["lun"],
+    &["lun", "panics"],
     &[
         "activation",
         "frontend",
@@ -35,6 +35,7 @@ const LAYERS: &[&[&str]] = &[
 const PURE: &[&str] = &[
     "scsi",
     "protocol",
+    "owner",
     "config",
     "import",
     "lun::state",

@@ -7,7 +7,8 @@ use reservd::device::Nexus;
 use reservd::device::sim::{Fault, SimLun, SimPath, Stuck};
 use reservd::engine::direct::Direct;
 use reservd::engine::{Gates, Late, Path};
-use reservd::lun::plan::round::{Answer, Round, Step};
+use reservd::lun::plan::round::Round;
+use reservd::lun::plan::step::{Answer, Step};
 use reservd::lun::state::LunState;
 use reservd::scsi::pr::{MoveParameters, RegisterFlags};
 use reservd::scsi::{

@@ -4,7 +4,7 @@
 
 use reservd::config::Unit;
 use reservd::device::Nexus;
-use reservd::device::identity::Wwid;
+use reservd::device::identity::{SysFs, Wwid};
 use reservd::device::sim::{Config, Fault, SimLun, Stuck};
 use reservd::lun::route::Route;
 use reservd::lun::state::record::Record;
@@ -26,6 +26,7 @@ async fn an_actor_owes_a_sign_of_life_while_it_works_and_gives_it_afterwards() {
     let path = unit.add_host("host-a", 1).remove(0);
     let means = Means {
         engines: Arc::default(),
+        sysfs: SysFs::default(),
         terms: None,
         settings: watch::channel(Unit::default()).1,
         keeper: None,

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end at once")]
 
 use reservd::config::{Config, Unit};
-use reservd::device::identity::Wwid;
+use reservd::device::identity::{SysFs, Wwid};
 use reservd::device::sim::{Fault, SimLun, SimPath};
 use reservd::device::{Nexus, Transfer};
 use reservd::journal::{Boot, Journal, Keeper, Loaded};
@@ -59,6 +59,7 @@ impl Lab {
             settings: watch::channel(self.settings.clone()).1,
             keeper: None,
             source: None,
+            sysfs: SysFs::default(),
             record: Record::default(),
             same_boot: true,
         };

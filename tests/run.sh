@@ -16,7 +16,7 @@ step "format, lints, shell scripts"
 cargo fmt --all --check
 cargo clippy --all-targets -- -D warnings
 cargo clippy --test vm --test vm_bench -- -D warnings
-git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x --source-path=SCRIPTDIR
+git ls-files -z '*.sh' .ci/run packages/deb/p* | xargs -0 shellcheck -x --source-path=SCRIPTDIR
 
 step "tests that run anywhere"
 cargo build --bins
@@ -37,6 +37,9 @@ diff <(sed -n '/^```console$/,/^```$/p' README.md | sed '1d;$d') <(tests/demo.sh
 
 step "fuzzing"
 fuzz/run.sh
+
+step "the packages"
+packages/build.sh
 
 step "the virtual machine"
 tests/vm/test.sh

@@ -9,7 +9,7 @@ packages=(gcc libc6-dev linux-libc-dev libclang-dev libudev-dev pkg-config multi
 if [[ ${1:-build} == test ]]; then
     packages+=(
         qemu-system-common qemu-system-x86 mmdebstrap e2fsprogs cpio kmod xz-utils zstd
-        clang g++ sg3-utils shellcheck python3 dbus
+        clang g++ sg3-utils shellcheck python3 dbus systemd lintian rpm
     )
 fi
 missing=()
@@ -26,4 +26,8 @@ command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.89 or ne
 if [[ ${1:-build} == test ]]; then
     cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
     cargo fuzz --version >/dev/null 2>&1 || cargo install --locked --version 0.13.2 cargo-fuzz
+    # has SUBCOMMAND VERSION
+    has() { [[ $(cargo "$1" --version 2>/dev/null) == *"$2" ]]; }
+    has deb 3.8.0 || cargo install --locked --version 3.8.0 cargo-deb
+    has generate-rpm 0.21.1 || cargo install --locked --version 0.21.1 cargo-generate-rpm
 fi

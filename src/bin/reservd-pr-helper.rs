@@ -55,6 +55,7 @@ fn main() -> ExitCode {
     if reservd::worker::is_requested() {
         return reservd::worker::main();
     }
+    reservd::panics::contain();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -5,7 +5,10 @@ use super::key::KeySource;
 use super::text::{Invalid, Text};
 use super::unit::{Coordination, Engine, Multipath, PathRepair, Selector, Settings, put};
 use super::{Commands, DBus, Helper, Journal, SimulatedLun, Simulator};
+use crate::owner::Hosts;
+use crate::scsi::ReservationKey;
 use serde::{Deserialize, Deserializer, de};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
@@ -23,6 +26,7 @@ pub(super) struct Layer {
     pub(super) commands: CommandsLayer,
     pub(super) journal: JournalLayer,
     pub(super) dbus: DBusLayer,
+    pub(super) hosts: BTreeMap<String, Spanned<Keys>>,
     pub(super) defaults: DefaultsLayer,
     #[serde(deserialize_with = "sections")]
     pub(super) multipath: Vec<Spanned<Section>>,
@@ -90,12 +94,65 @@ impl JournalLayer {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct DBusLayer {
     enabled: Option<bool>,
+    export_paths: Option<bool>,
 }
 
 impl DBusLayer {
     pub(super) fn lay_over(self, dbus: &mut DBus) {
         put(&mut dbus.enabled, self.enabled);
+        put(&mut dbus.export_paths, self.export_paths);
     }
+}
+
+/// A host's key, or a list of them.
+pub(super) struct Keys(Vec<ReservationKey>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeyOrList)
+    }
+}
+
+struct KeyOrList;
+
+impl<'de> de::Visitor<'de> for KeyOrList {
+    type Value = Keys;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key \"0x123abc\" or a list of keys")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Keys, E> {
+        let key: ReservationKey = text.parse().map_err(E::custom)?;
+        match key.is_zero() {
+            true => Err(E::custom("0x0 is no reservation key")),
+            false => Ok(Keys(vec![key])),
+        }
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Keys, A::Error> {
+        let mut keys = Vec::new();
+        while let Some(Keys(more)) = list.next_element()? {
+            keys.extend(more);
+        }
+        Ok(Keys(keys))
+    }
+}
+
+/// Adds what one file says of whose keys are whose.
+pub(super) fn add_hosts(
+    said: BTreeMap<String, Spanned<Keys>>,
+    hosts: &mut Hosts,
+    text: &Text,
+) -> Result<(), Invalid> {
+    for (name, keys) in said {
+        let span = keys.span();
+        for key in keys.into_inner().0 {
+            let added = hosts.add(&name, key);
+            added.map_err(|shared| text.refuse(span.clone(), shared.to_string()))?;
+        }
+    }
+    Ok(())
 }
 
 #[derive(Deserialize, Default)]

@@ -18,8 +18,10 @@ pub use key::KeySource;
 pub use text::{Invalid, Place, Text};
 pub use unit::{Coordination, Engine, Multipath, PathRepair, Selector, Unit};
 
+use crate::owner::Hosts;
 use layer::Layer;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the helper's socket is unless the configuration says otherwise.
@@ -42,6 +44,8 @@ pub struct Config {
     pub journal: Journal,
     /// Control over D-Bus.
     pub dbus: DBus,
+    /// Whose keys are whose.
+    pub hosts: Arc<Hosts>,
     /// What holds for units that no section is about.
     pub defaults: Unit,
     /// What is said of single units, in the order of the files.
@@ -119,11 +123,16 @@ impl Default for Journal {
 pub struct DBus {
     /// Be on the system bus when there is one.
     pub enabled: bool,
+    /// Show an object for each path.
+    pub export_paths: bool,
 }
 
 impl Default for DBus {
     fn default() -> Self {
-        DBus { enabled: true }
+        DBus {
+            enabled: true,
+            export_paths: true,
+        }
     }
 }
 
@@ -178,6 +187,7 @@ impl Config {
     /// places contradict each other, both.
     pub fn from_texts(texts: &[Text]) -> Result<Self, Invalid> {
         let mut config = Config::default();
+        let mut hosts = Hosts::default();
         let mut simulator = None;
         for text in texts {
             let layer = Layer::parse(text)?;
@@ -185,6 +195,7 @@ impl Config {
             layer.commands.lay_over(&mut config.commands);
             layer.journal.lay_over(&mut config.journal);
             layer.dbus.lay_over(&mut config.dbus);
+            layer::add_hosts(layer.hosts, &mut hosts, text)?;
             layer.defaults.settings(text).lay_over(&mut config.defaults);
             for section in layer.multipath {
                 let (new, span) = layer::multipath(section, text)?;
@@ -203,6 +214,7 @@ impl Config {
                 config.simulator = Some(new.into_inner().into_simulator(text)?);
             }
         }
+        config.hosts = Arc::new(hosts);
         Ok(config)
     }
 
@@ -247,7 +259,11 @@ impl Config {
                 new.max_connections != old.max_connections,
             ),
             ("directory", self.journal != started.journal),
-            ("enabled", self.dbus != started.dbus),
+            ("enabled", self.dbus.enabled != started.dbus.enabled),
+            (
+                "export-paths",
+                self.dbus.export_paths != started.dbus.export_paths,
+            ),
             ("simulator", self.simulator != started.simulator),
         ]
         .into_iter()

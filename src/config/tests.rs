@@ -43,6 +43,8 @@ fn mistakes_are_shown() {
         "# above\n[[multipath]]\nreservation_key = \"0x1\"\n",
         "[[multipath]]\nwwid = \"3600\"\nalias = \"mpatha\"\n",
         "[[multipath]]\nwwid = \"\"\n",
+        "[hosts]\nnode1 = \"a1\"\n",
+        "[hosts]\nnode1 = \"0xa1\"\nnode2 = [\"0xa2\", \"0xa1\"]\n",
         "[[multipath]]\nwwid = \"3600\"\npoll-interval-ms = 1000\n",
         "[[multipath]]\nalias = \"ä\"\n[[multipath]]\n\talias = \"ä\"\nstrict = true\n",
         "[simulator]\n",
@@ -158,6 +160,16 @@ fn mistakes_are_shown() {
       |
     2 | wwid = ""
       |        ^^
+
+    configuration: line 2, column 9: a reservation key starts with 0x
+      |
+    2 | node1 = "a1"
+      |         ^^^^
+
+    configuration: line 3, column 9: 0xa1 is the key of "node1" already
+      |
+    3 | node2 = ["0xa2", "0xa1"]
+      |         ^^^^^^^^^^^^^^^^
 
     configuration: line 3, column 1: unknown field `poll-interval-ms`, expected one of `wwid`, `alias`, `reservation_key`, `all_tg_pt`, `multipathd`, `engine`, `path_repair`, `strict`
       |
@@ -320,4 +332,31 @@ proptest::proptest! {
             proptest::prop_assert!(shown.contains("line "), "{}", shown);
         }
     }
+}
+
+#[test]
+fn hosts_have_one_key_or_several() {
+    let texts = [
+        text("a", "[hosts]\nnode1 = \"0xa1\"\n"),
+        text(
+            "b",
+            "[hosts]\nnode2 = [\"0xb1\", \"0xB2\"]\nnode1 = [\"0xa2\"]\n",
+        ),
+    ];
+    let hosts = Config::from_texts(&texts).unwrap().hosts;
+    let name = |key| hosts.name_of(ReservationKey(key));
+    assert_eq!(
+        [0xa1, 0xa2, 0xb1, 0xb2, 0xc1].map(name),
+        [
+            Some("node1"),
+            Some("node1"),
+            Some("node2"),
+            Some("node2"),
+            None
+        ]
+    );
+    let again = text("c", "[hosts]\nnode3 = \"0xb2\"\n");
+    let [a, b] = texts;
+    let error = Config::from_texts(&[a, b, again]).unwrap_err();
+    assert!(error.to_string().starts_with("c: line 2"), "{error}");
 }

@@ -1,6 +1,6 @@
 //! The front-end as a process: what it needs before its socket appears, signals.
 
-use super::{DRAIN, assemble, listen};
+use super::{Assembled, DRAIN, assemble, listen};
 use crate::config::Config;
 use crate::frontend::{Entrance, Frontend, Local};
 use crate::socket::{BoundSocket, HiddenSocket};
@@ -83,7 +83,7 @@ async fn by_ourselves(control: &Path) -> io::Result<Option<Local>> {
     let Some(vacancy) = Vacancy::take(control)? else {
         return Ok(None);
     };
-    let (service, _) = assemble(&Config::default(), None, None).await?;
+    let Assembled { service, .. } = assemble(&Config::default(), None, None).await?;
     let task = tokio::spawn(listen(Arc::clone(&service)));
     Ok(Some(Local {
         service,

@@ -7,7 +7,15 @@ use zbus::object_server::{Interface, InterfaceRef};
 use zbus::{OwnedVariant, Variant};
 
 /// These change all the time; who wants to know asks.
-const SILENT: [&str; 1] = ["LastCheckedUSec"];
+const SILENT: [&str; 5] = [
+    "LastCheckedUSec",
+    "LastChangedUSec",
+    "Commands",
+    "Conflicts",
+    "LastCommand",
+];
+/// These are long; that they changed is told without the value.
+const LONG: [&str; 1] = ["Registrants"];
 
 /// Says which properties of an object changed since it last did.
 pub struct Announcer<I> {
@@ -52,15 +60,20 @@ impl<I: Interface> Announcer<I> {
     pub async fn announce(&mut self) -> zbus::Result<()> {
         let now = self.properties().await?;
         let new = |(name, value): &(&String, &OwnedVariant)| self.last.get(*name) != Some(*value);
-        let changed: HashMap<&str, Variant<'_>> = now
+        let (invalidated, changed): (HashMap<_, _>, HashMap<&str, &OwnedVariant>) = now
             .iter()
             .filter(new)
-            .map(|(name, value)| (name.as_str(), Variant::from(value.clone())))
+            .map(|(name, value)| (name.as_str(), value))
+            .partition(|(name, _)| LONG.contains(name));
+        let invalidated: Vec<&str> = invalidated.into_keys().collect();
+        let changed: HashMap<&str, Variant<'_>> = changed
+            .into_iter()
+            .map(|(name, value)| (name, Variant::from(value.clone())))
             .collect();
-        if !changed.is_empty() {
+        if !changed.is_empty() || !invalidated.is_empty() {
             let emitter = self.interface.signal_emitter();
-            let nothing = Cow::Borrowed(&[][..]);
-            Properties::properties_changed(emitter, I::name(), changed, nothing).await?;
+            let invalidated = Cow::Borrowed(&invalidated[..]);
+            Properties::properties_changed(emitter, I::name(), changed, invalidated).await?;
         }
         self.last = now;
         Ok(())

@@ -1,7 +1,9 @@
-//! Who calls, what they may do, and what they write.
+//! Who calls, and what they write.
 
+use super::PATIENCE;
 use super::error::Error;
-use crate::scsi::{ReservationKey, ReservationType, ScopeType};
+use crate::scsi::{ReservationKey, ReservationType};
+use tokio::time::timeout;
 use zbus::Connection;
 use zbus::message::Header;
 
@@ -16,35 +18,21 @@ pub struct Caller<'a> {
 
 impl Caller<'_> {
     /// The bus knows; the sender cannot claim to be another.
-    async fn uid(&self) -> Result<u32, Error> {
+    pub(super) async fn uid(&self) -> Result<u32, Error> {
         let Some(sender) = self.header.sender() else {
             return Err(Error::PolicyDenied("nobody is said to have asked".into()));
         };
-        let bus = "org.freedesktop.DBus";
-        let reply = self
-            .connection
-            .call_method(
-                Some(bus),
-                "/org/freedesktop/DBus",
-                Some(bus),
-                "GetConnectionUnixUser",
-                &sender.as_str(),
-            )
-            .await?;
-        Ok(reply.body().deserialize()?)
-    }
-
-    /// Root's uid, or that of the user that the daemon itself runs as.
-    ///
-    /// # Errors
-    /// [`Error::PolicyDenied`] for everybody else.
-    pub async fn root(&self, what: &str) -> Result<u32, Error> {
-        let uid = self.uid().await?;
-        match uid == 0 || uid == nix::unistd::geteuid().as_raw() {
-            true => Ok(uid),
-            false => Err(Error::PolicyDenied(format!(
-                "{what} is for root only: rules for other users (polkit) are not supported yet"
-            ))),
+        let (bus, sender) = ("org.freedesktop.DBus", sender.as_str());
+        let question = self.connection.call_method(
+            Some(bus),
+            "/org/freedesktop/DBus",
+            Some(bus),
+            "GetConnectionUnixUser",
+            &sender,
+        );
+        match timeout(PATIENCE, question).await {
+            Ok(reply) => Ok(reply?.body().deserialize()?),
+            Err(_) => Err(Error::Timeout("the bus does not say who asked".into())),
         }
     }
 }
@@ -63,13 +51,11 @@ pub fn present_key(text: &str) -> Result<ReservationKey, Error> {
     }
 }
 
-/// A reservation of this type, for the whole unit.
+/// A reservation type by any of its names.
 ///
 /// # Errors
 /// [`Error::InvalidType`].
-pub fn scope_type(text: &str) -> Result<ScopeType, Error> {
-    let kind: ReservationType = text
-        .parse()
-        .map_err(|error| Error::InvalidType(format!("{text:?}: {error}")))?;
-    Ok(kind.into())
+pub fn reservation_type(text: &str) -> Result<ReservationType, Error> {
+    text.parse()
+        .map_err(|error| Error::InvalidType(format!("{text:?}: {error}")))
 }

@@ -1,7 +1,9 @@
 //! What can go wrong, as errors of the bus: never a return code.
 
 use crate::device::identity::Refusal;
+use crate::lun::upkeep::Unmet;
 use crate::scsi::{Outcome, SenseCode, Status};
+use std::collections::HashMap;
 use zbus::DBusError;
 
 /// The errors `org.reservd1.Error.*`, each with words for people.
@@ -20,8 +22,16 @@ pub enum Error {
     InvalidKey(String),
     /// No reservation type.
     InvalidType(String),
+    /// An option or argument that makes no sense.
+    InvalidArgument(String),
     /// This host has no key registered, as far as reservd knows.
     NotRegistered(String),
+    /// The key was taken away from this host.
+    Fenced(String),
+    /// It does not go with what is registered now.
+    WrongState(String),
+    /// Some paths are not as they should be.
+    PartialFailure(String),
     /// RESERVATION CONFLICT.
     ReservationConflict(String),
     /// The unit, or reservd for this kind of device, does not do that.
@@ -50,6 +60,19 @@ pub enum Error {
     ConfigInvalid(String),
     /// The caller may not do that.
     PolicyDenied(String),
+}
+
+/// Nothing but an empty dictionary.
+///
+/// # Errors
+/// [`Error::InvalidArgument`].
+pub fn no_options<V>(options: &HashMap<String, V>) -> Result<(), Error> {
+    match options.keys().next() {
+        Some(name) => Err(Error::InvalidArgument(format!(
+            "there is no option {name:?}"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// GOOD, or the error for it.
@@ -89,6 +112,26 @@ pub fn good(outcome: Outcome) -> Result<Vec<u8>, Error> {
             _ => Error::Aborted(text),
         },
     })
+}
+
+impl From<Unmet> for Error {
+    fn from(unmet: Unmet) -> Self {
+        let text = unmet.to_string();
+        match unmet {
+            Unmet::SinglePath => Error::NotSupported(text),
+            Unmet::NotRegistered(_) | Unmet::NotHere(_) => Error::NotRegistered(text),
+            Unmet::TakenAway(_) => Error::Fenced(text),
+            Unmet::Registered(_) | Unmet::NothingTaken | Unmet::InUse { .. } | Unmet::Unproven => {
+                Error::WrongState(text)
+            }
+            Unmet::Lacking(_) => Error::PartialFailure(text),
+            Unmet::Unreadable => Error::Aborted(text),
+            Unmet::Answer(outcome) => match good(outcome) {
+                Err(error) => error,
+                Ok(_) => Error::Aborted(text),
+            },
+        }
+    }
 }
 
 impl From<Refusal> for Error {

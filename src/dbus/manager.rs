@@ -1,19 +1,23 @@
 //! `org.reservd1.Manager`: finds units, and changes them.
 
-use super::caller::{Caller, present_key, scope_type};
-use super::desk::{Desk, Errand};
+use super::authority::Action;
+use super::caller::{Caller, present_key, reservation_type};
+use super::change::{Change, Given, Verb};
+use super::desk::Desk;
 use super::device::Device;
+use super::errand::Errand;
 use super::error::Error;
-use super::name;
+use super::job::{self, Which};
+use super::{name, report, shown};
 use crate::lun::registry::{LunKey, Target};
-use crate::scsi::{OutAction, ReservationKey, ReservationType, ScopeType};
-use std::collections::BTreeMap;
+use crate::scsi::ReservationType;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, ObjectPath, OwnedObjectPath, Variant, interface};
+use zbus::{Connection, ObjectPath, OwnedObjectPath, OwnedVariant, Variant, interface};
 
 /// A new unit shows up on the bus within moments; this many are waited for.
 const MOMENTS: usize = 100;
@@ -42,44 +46,38 @@ impl Manager {
         named.map(|(key, _)| key).collect()
     }
 
-    /// The unit behind a resolved device.
-    fn key_of(&self, target: &Target) -> Option<LunKey> {
-        let units = self.desk.registry().units().into_iter();
-        let mut same = units.filter(|(_, lun)| Arc::ptr_eq(lun, &target.lun));
-        same.next().map(|(key, _)| key)
-    }
-
-    /// Changes a unit, for root.
-    async fn change<F>(
+    /// Changes a unit, for whom that is allowed, and waits for the end.
+    async fn change(
         &self,
-        caller: Caller<'_>,
-        what: &'static str,
+        verb: Verb,
         device: &str,
-        work: impl FnOnce(Errand) -> F,
-    ) -> Result<(), Error>
-    where
-        F: Future<Output = Result<(), Error>> + Send + 'static,
-    {
-        let uid = caller.root(what).await?;
-        let result = self.desk.run(work).await;
-        let error = result.as_ref().err().map(ToString::to_string);
-        tracing::info!(uid, what, device, error, "asked for over D-Bus");
-        result
+        connection: &Connection,
+        header: &Header<'_>,
+    ) -> Result<(), Error> {
+        let caller = Caller { connection, header };
+        let job = job::change(caller, &self.desk, Which::Device(device), verb.into()).await;
+        job.map(drop)
     }
 
-    /// Asks a unit, for root.
+    /// Asks a unit, for whom that is allowed.
     async fn ask<T, F>(
         &self,
         caller: Caller<'_>,
         what: &'static str,
-        work: impl FnOnce(Errand) -> F,
+        device: &str,
+        work: impl FnOnce(Errand, Target) -> F + Send + 'static,
     ) -> Result<T, Error>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        caller.root(what).await?;
-        self.desk.run(work).await
+        caller.may(Action::Refresh, what, device).await?;
+        let device = device.to_owned();
+        let ask = |errand: Errand| async move {
+            let target = errand.resolve(&device).await?;
+            work(errand, target).await
+        };
+        self.desk.run(ask).await
     }
 }
 
@@ -124,6 +122,43 @@ impl Manager {
         states
     }
 
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn features(&self) -> Vec<&'static str> {
+        let paths = self.desk.export_paths.then_some("paths");
+        let library = cfg!(feature = "mpathpersist").then_some("mpathpersist");
+        let simulated = self.desk.simulated.then_some("simulator");
+        let always = ["clients", "history", "owners", "report"].map(Some);
+        let all = always.into_iter().chain([library, paths, simulated]);
+        all.flatten().collect()
+    }
+
+    #[zbus(property)]
+    fn config_generation(&self) -> u32 {
+        self.desk.reloads.borrow().generation
+    }
+
+    #[zbus(property)]
+    fn last_reload_error(&self) -> String {
+        shown::text(self.desk.reloads.borrow().error.as_ref())
+    }
+
+    #[zbus(property)]
+    fn clients_connected(&self) -> u32 {
+        shown::count(self.desk.clients().count())
+    }
+
+    #[zbus(property)]
+    fn clients(&self) -> Vec<OwnedObjectPath> {
+        let clients = self.desk.clients().all();
+        clients.iter().map(|one| name::client(one.number)).collect()
+    }
+
+    #[zbus(property)]
+    fn multipathd_version(&self) -> String {
+        let multipathd = self.desk.multipathd.as_ref();
+        shown::text(multipathd.and_then(|multipathd| multipathd.version()))
+    }
+
     #[zbus(out_args("object"))]
     async fn find_device(
         &self,
@@ -143,19 +178,20 @@ impl Manager {
                 return Err(Error::AmbiguousDevice(text));
             }
         }
-        // A file that nobody uses yet is opened for root only.
+        // A file that nobody uses yet is not opened for everybody.
         let caller = Caller {
             connection,
             header: &header,
         };
-        if caller.root("FindDevice").await.is_err() {
+        let allowed = caller.may(Action::Refresh, "FindDevice", device).await;
+        if allowed.is_err() {
             let text = format!("{device}: no unit in use has this name");
             return Err(Error::NoSuchDevice(text));
         }
         let text = device.to_owned();
         let work = |errand: Errand| async move { errand.resolve(&text).await };
         let target = self.desk.run(work).await?;
-        let Some(key) = self.key_of(&target) else {
+        let Some(key) = self.desk.key_of(&target) else {
             return Err(Error::NoSuchDevice(device.to_owned()));
         };
         let path = name::object(&key);
@@ -176,42 +212,28 @@ impl Manager {
     #[zbus(out_args("keys"))]
     async fn read_keys(
         &self,
-        device: String,
+        device: &str,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Vec<String>, Error> {
         let header = &header;
-        let list = self
-            .ask(
-                Caller { connection, header },
-                "ReadKeys",
-                |errand| async move {
-                    let target = errand.resolve(&device).await?;
-                    errand.keys(&target).await
-                },
-            )
-            .await?;
+        let caller = Caller { connection, header };
+        let work = |errand: Errand, target| async move { errand.keys(&target).await };
+        let list = self.ask(caller, "ReadKeys", device, work).await?;
         Ok(list.keys.iter().map(ToString::to_string).collect())
     }
 
     #[zbus(out_args("reservation"))]
     async fn read_reservation(
         &self,
-        device: String,
+        device: &str,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<BTreeMap<&'static str, Variant<'static>>, Error> {
         let header = &header;
-        let data = self
-            .ask(
-                Caller { connection, header },
-                "ReadReservation",
-                |errand| async move {
-                    let target = errand.resolve(&device).await?;
-                    errand.reservation(&target).await
-                },
-            )
-            .await?;
+        let caller = Caller { connection, header };
+        let work = |errand: Errand, target| async move { errand.reservation(&target).await };
+        let data = self.ask(caller, "ReadReservation", device, work).await?;
         let held = data.reservation;
         let kind = held.and_then(|held| held.scope_type.kind());
         Ok(BTreeMap::from([
@@ -230,134 +252,86 @@ impl Manager {
 
     async fn register(
         &self,
-        device: String,
+        device: &str,
         key: &str,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
-        let (header, key) = (&header, present_key(key)?);
-        let text = device.clone();
-        self.change(
-            Caller { connection, header },
-            "Register",
-            &device,
-            |errand| async move {
-                let target = errand.map(&text).await?;
-                errand.register(&target, key).await
-            },
-        )
-        .await
+        let verb = Verb::Register(present_key(key)?);
+        self.change(verb, device, connection, &header).await
     }
 
     async fn unregister(
         &self,
-        device: String,
+        device: &str,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
-        let header = &header;
-        let text = device.clone();
-        self.change(
-            Caller { connection, header },
-            "Unregister",
-            &device,
-            |errand| async move {
-                let target = errand.map(&text).await?;
-                errand.unregister(&target).await
-            },
-        )
-        .await
+        self.change(Verb::Unregister, device, connection, &header)
+            .await
     }
 
     async fn reserve(
         &self,
-        device: String,
+        device: &str,
         r#type: &str,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
-        let (header, kind) = (&header, scope_type(r#type)?);
-        let text = device.clone();
-        self.change(
-            Caller { connection, header },
-            "Reserve",
-            &device,
-            |errand| async move {
-                let target = errand.map(&text).await?;
-                let none = ReservationKey::ZERO;
-                errand
-                    .with_own_key(&target, OutAction::Reserve, kind, none)
-                    .await
-            },
-        )
-        .await
+        let verb = Verb::Reserve(reservation_type(r#type)?);
+        self.change(verb, device, connection, &header).await
     }
 
     async fn release(
         &self,
-        device: String,
+        device: &str,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
-        let header = &header;
-        let text = device.clone();
-        self.change(
-            Caller { connection, header },
-            "Release",
-            &device,
-            |errand| async move {
-                let target = errand.map(&text).await?;
-                errand.release(&target).await
-            },
-        )
-        .await
+        self.change(Verb::Release, device, connection, &header)
+            .await
     }
 
     async fn preempt(
         &self,
-        device: String,
+        device: &str,
         victim: &str,
         r#type: &str,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
-        let (header, victim, kind) = (&header, present_key(victim)?, scope_type(r#type)?);
-        let text = device.clone();
-        self.change(
-            Caller { connection, header },
-            "Preempt",
-            &device,
-            |errand| async move {
-                let target = errand.map(&text).await?;
-                errand
-                    .with_own_key(&target, OutAction::Preempt, kind, victim)
-                    .await
-            },
-        )
-        .await
+        let verb = Verb::Preempt(present_key(victim)?, reservation_type(r#type)?);
+        self.change(verb, device, connection, &header).await
     }
 
     async fn clear(
         &self,
-        device: String,
+        device: &str,
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
+        self.change(Verb::Clear, device, connection, &header).await
+    }
+
+    #[zbus(out_args("steps"))]
+    async fn plan(
+        &self,
+        device: &str,
+        verb: &str,
+        mut options: Given,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<BTreeMap<&'static str, Variant<'static>>>, Error> {
+        let verb = Verb::named(verb, &mut options)?;
+        let change = Change::new(verb, options)?;
         let header = &header;
-        let text = device.clone();
-        self.change(
-            Caller { connection, header },
-            "Clear",
-            &device,
-            |errand| async move {
-                let target = errand.map(&text).await?;
-                let none = ReservationKey::ZERO;
-                errand
-                    .with_own_key(&target, OutAction::Clear, ScopeType(0), none)
-                    .await
-            },
-        )
-        .await
+        let caller = Caller { connection, header };
+        let work = |errand: Errand, target| async move {
+            let deed = errand.deed(&target, &change).await?;
+            Ok(errand.steps(&target, &deed, true).await)
+        };
+        let steps = self.ask(caller, "Plan", device, work).await?;
+        Ok(steps.iter().map(job::row).collect())
     }
 
     async fn rescan(
@@ -366,7 +340,8 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
         let header = &header;
-        Caller { connection, header }.root("Rescan").await?;
+        let caller = Caller { connection, header };
+        caller.may(Action::Refresh, "Rescan", "").await?;
         self.desk.rescan().await
     }
 
@@ -376,8 +351,15 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), Error> {
         let header = &header;
-        Caller { connection, header }.root("Reload").await?;
+        let caller = Caller { connection, header };
+        caller.may(Action::Configure, "Reload", "").await?;
         self.desk.reload().await
+    }
+
+    #[zbus(out_args("json"))]
+    fn report(&self, options: HashMap<String, OwnedVariant>) -> Result<String, Error> {
+        let scope = report::Scope::parse(options)?;
+        Ok(report::report(&self.desk, scope))
     }
 
     #[zbus(signal)]
@@ -388,5 +370,13 @@ impl Manager {
         old: &str,
         new: &str,
         reason: &str,
+    ) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    pub(super) async fn config_reloaded(
+        emitter: &SignalEmitter<'_>,
+        generation: u32,
+        ok: bool,
+        error: &str,
     ) -> zbus::Result<()>;
 }

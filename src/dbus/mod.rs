@@ -8,16 +8,29 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod authority;
 mod caller;
+mod change;
+mod client;
+mod deed;
 mod desk;
 mod device;
+mod errand;
 mod error;
+mod job;
 mod manager;
 mod name;
+mod path;
+mod report;
+mod shown;
+mod signals;
 mod units;
+mod visitors;
+mod watched;
 
-pub use desk::{Desk, Reload};
+pub use desk::{Desk, Reload, Reloads};
 
+use crate::panics::{self, Alarm};
 use manager::Manager;
 use std::io;
 use std::sync::Arc;
@@ -67,27 +80,39 @@ impl Bus {
     }
 }
 
-/// Serves on a thread of its own until `stop` turns true.
+/// Serves on a thread of its own until `stop` turns true. Should it panic, it
+/// starts anew, and nothing else ends.
 ///
 /// # Errors
 /// Where the thread cannot be started.
-pub fn start(bus: Bus, desk: Desk, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let work = move || {
-        runtime.block_on(async {
-            tokio::select! {
-                () = stay(&bus, Arc::new(desk)) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
-            }
-        });
-        runtime.shutdown_background();
-    };
+pub fn start(bus: Bus, desk: Desk, stop: watch::Receiver<bool>) -> io::Result<()> {
+    let desk = Arc::new(desk);
+    let work = move || panics::persist(PAUSES, |alarm| turn(&bus, &desk, stop.clone(), alarm));
     std::thread::Builder::new()
         .name("dbus".into())
         .spawn(work)
         .map(drop)
+}
+
+/// Serves until `stop` turns true, or something panics.
+fn turn(bus: &Bus, desk: &Arc<Desk>, mut stop: watch::Receiver<bool>, alarm: &Arc<Alarm>) {
+    let helper = Arc::clone(alarm);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_start(move || helper.guard_this_thread())
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "not on the bus: no event loop for it"),
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            () = stay(bus, Arc::clone(desk)) => {}
+            () = alarm.rung() => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    });
+    runtime.shutdown_background();
 }
 
 /// Is on the bus whenever there is one.
@@ -119,14 +144,18 @@ async fn stay(bus: &Bus, desk: Arc<Desk>) {
 
 /// Shows what there is, and only then takes the name.
 async fn serve(bus: &Bus, desk: &Arc<Desk>) -> zbus::Result<Units> {
-    let connection = bus
+    let builder = bus
         .builder()
-        .method_timeout(PATIENCE)
+        .method_timeout(authority::CONVERSATION)
         .serve_at(ROOT, ObjectManager)
-        .serve_at(ROOT, Manager::new(Arc::clone(desk)))
-        .build()
-        .await?;
+        .serve_at(ROOT, Manager::new(Arc::clone(desk)));
+    #[cfg(test)]
+    let builder = builder.serve_at(ROOT, tests::Saboteur);
+    let connection = builder.build().await?;
     let units = Units::start(connection, Arc::clone(desk)).await?;
     units.connection().request_name(NAME).await?;
     Ok(units)
 }
+
+#[cfg(test)]
+mod tests;

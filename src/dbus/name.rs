@@ -1,23 +1,46 @@
 //! What units are called: object paths, and the words people use.
 
 use super::ROOT;
+use crate::device::maps::Hctl;
 use crate::lun::registry::LunKey;
 use crate::lun::snapshot::Snapshot;
+use crate::lun::state::PathId;
 use zbus::OwnedObjectPath;
 
 /// The object of a unit: `w` and its WWID, with what a path may not have as `_`
 /// and two hexadecimal digits. Units of a simulated host have `@` and its name
 /// behind that.
 pub fn object(key: &LunKey) -> OwnedObjectPath {
-    let mut path = format!("{ROOT}/device/w");
-    for byte in spelt(key).bytes() {
+    let path = format!("{ROOT}/device/w{}", escaped(&spelt(key)));
+    // Nothing else is in it.
+    OwnedObjectPath::try_from(path).unwrap_or_default()
+}
+
+/// The object of a path: `p` and its address; that of a simulated one, which
+/// is its own only within the unit, has the unit's WWID in front.
+pub fn path(unit: &LunKey, id: &PathId) -> OwnedObjectPath {
+    let name = match Hctl::parse(&id.0) {
+        Some(hctl) => hctl.to_string().replace(':', "_"),
+        None => escaped(&format!("{}@{id}", unit.0)),
+    };
+    OwnedObjectPath::try_from(format!("{ROOT}/path/p{name}")).unwrap_or_default()
+}
+
+/// The object of the client with this number.
+pub fn client(number: u64) -> OwnedObjectPath {
+    OwnedObjectPath::try_from(format!("{ROOT}/client/{number}")).unwrap_or_default()
+}
+
+/// With what a path may not have as `_` and two hexadecimal digits.
+fn escaped(text: &str) -> String {
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
         match byte.is_ascii_alphanumeric() {
             true => path.push(char::from(byte)),
             false => path += &format!("_{byte:02x}"),
         }
     }
-    // Nothing else is in it.
-    OwnedObjectPath::try_from(path).unwrap_or_default()
+    path
 }
 
 fn spelt((wwid, host): &LunKey) -> String {
@@ -52,8 +75,7 @@ pub fn is_name_of(text: &str, key: &LunKey, unit: &Snapshot) -> bool {
 mod tests {
     use super::*;
     use crate::device::identity::{DeviceNumber, Wwid};
-    use crate::lun::snapshot::{PathView, Registered};
-    use crate::lun::state::PathId;
+    use crate::lun::snapshot::PathView;
 
     fn key(wwid: &str, host: &str) -> LunKey {
         (Wwid::new(wwid), host.to_owned())
@@ -73,6 +95,14 @@ mod tests {
     }
 
     #[test]
+    fn paths_are_objects_of_their_own() {
+        let path = |id: &str| path(&key("3600", "host-a"), &PathId(id.into())).to_string();
+        assert_eq!(path("2:0:1:5"), "/org/reservd1/path/p2_0_1_5");
+        assert_eq!(path("host-a.0"), "/org/reservd1/path/p3600_40host_2da_2e0");
+        assert_eq!(client(7).as_str(), "/org/reservd1/client/7");
+    }
+
+    #[test]
     fn a_unit_has_many_names() {
         let key = key("36001405aaaa", "");
         let mut unit = Snapshot::new(key.0.clone());
@@ -80,11 +110,8 @@ mod tests {
         let (major, minor) = (253, 0);
         unit.number = Some(DeviceNumber { major, minor });
         unit.paths.push(PathView {
-            id: PathId("2:0:1:0".into()),
             name: Some("sdb".into()),
-            registered: Registered::Unknown,
-            key: None,
-            usable: true,
+            ..PathView::new(PathId("2:0:1:0".into()))
         });
         for name in [
             "36001405aaaa",

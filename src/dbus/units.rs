@@ -1,50 +1,57 @@
-//! Keeps the objects on the bus in step with the units.
+//! Keeps the objects on the bus in step with what there is.
 
+use super::ROOT;
 use super::announce::Announcer;
-use super::desk::Desk;
-use super::device::Device;
+use super::desk::{Desk, Reloads};
 use super::manager::Manager;
-use super::{ROOT, name};
+use super::visitors::Visitors;
+use super::watched::{PAUSE, Watched};
 use crate::lun::registry::LunKey;
-use crate::lun::snapshot::Snapshot;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use zbus::Connection;
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, OwnedObjectPath};
 
-/// What changes within this is told in one signal.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// The units on one connection, each with a task that tells of its changes.
+/// The units on one connection, each with a task that tells of its changes, and
+/// the clients.
 pub struct Units {
     connection: Connection,
     desk: Arc<Desk>,
     count: watch::Receiver<usize>,
-    shown: HashSet<LunKey>,
+    come_and_go: watch::Receiver<u64>,
+    reloads: watch::Receiver<Reloads>,
+    /// With what their tasks are told of their clients by.
+    shown: HashMap<LunKey, Arc<Notify>>,
+    visitors: Visitors,
     watchers: JoinSet<()>,
     /// The manager's properties may have changed.
     changed: Arc<Notify>,
 }
 
 impl Units {
-    /// Shows the units there are.
+    /// Shows what there is.
     ///
     /// # Errors
     /// Those of the connection.
     pub async fn start(connection: Connection, desk: Arc<Desk>) -> zbus::Result<Self> {
+        let mut reloads = desk.reloads.clone();
+        reloads.mark_unchanged();
         let mut units = Units {
             count: desk.registry().count(),
+            come_and_go: desk.clients().changes(),
+            reloads,
+            visitors: Visitors::new(connection.clone(), Arc::clone(&desk)),
             connection,
             desk,
-            shown: HashSet::new(),
+            shown: HashMap::new(),
             watchers: JoinSet::new(),
             changed: Arc::default(),
         };
         units.show_new().await?;
+        units.visitors.show().await?;
         Ok(units)
     }
 
@@ -78,7 +85,22 @@ impl Units {
                     // The daemon is about to end.
                     Err(_) => return Ok(()),
                 },
+                Ok(()) = self.come_and_go.changed() => {
+                    // Who only comes for a moment is not shown.
+                    sleep(PAUSE).await;
+                    self.come_and_go.mark_unchanged();
+                    self.attend().await?;
+                    self.changed.notify_one();
+                }
+                Ok(()) = self.reloads.changed() => {
+                    let Reloads { generation, error } = self.reloads.borrow_and_update().clone();
+                    announcer.announce().await?;
+                    let emitter = SignalEmitter::new(&self.connection, ROOT)?;
+                    let (ok, error) = (error.is_none(), error.unwrap_or_default());
+                    Manager::config_reloaded(&emitter, generation, ok, &error).await?;
+                }
                 () = self.changed.notified() => {
+                    self.desk.meet_multipathd().await;
                     announcer.announce().await?;
                     sleep(PAUSE).await;
                 }
@@ -86,69 +108,33 @@ impl Units {
         }
     }
 
+    /// Shows who came, and tells the units of it.
+    async fn attend(&mut self) -> zbus::Result<()> {
+        self.visitors.show().await?;
+        for unit in self.desk.clients().take_touched() {
+            if let Some(nudge) = self.shown.get(&unit) {
+                nudge.notify_one();
+            }
+        }
+        self.visitors.hide().await
+    }
+
     async fn show_new(&mut self) -> zbus::Result<()> {
         self.count.mark_unchanged();
         for (key, lun) in self.desk.registry().units() {
-            if !self.shown.insert(key.clone()) {
+            if self.shown.contains_key(&key) {
                 continue;
             }
-            let path = name::object(&key);
-            let mut snapshot = lun.snapshot();
-            snapshot.mark_unchanged();
-            let state = snapshot.borrow().state;
-            let device = Device::new(key, snapshot.clone());
-            self.connection.object_server().at(&path, device).await?;
-            let connection = self.connection.clone();
-            let watched = Watched {
-                path,
-                snapshot,
-                state: state.to_string(),
-                changed: Arc::clone(&self.changed),
-            };
+            let unit = (key.clone(), lun);
+            let changed = Arc::clone(&self.changed);
+            let watched = Watched::show(&self.connection, &self.desk, unit, changed).await?;
+            self.shown.insert(key, watched.nudge());
             self.watchers.spawn(async move {
                 // Whoever keeps the units notices a connection that is lost.
-                if let Err(error) = watched.tell(&connection).await {
+                if let Err(error) = watched.tell().await {
                     tracing::debug!(%error, "changes of a unit are not told any more");
                 }
             });
-        }
-        Ok(())
-    }
-}
-
-/// A unit whose changes are told.
-struct Watched {
-    path: OwnedObjectPath,
-    snapshot: watch::Receiver<Snapshot>,
-    /// As it was last told.
-    state: String,
-    changed: Arc<Notify>,
-}
-
-impl Watched {
-    async fn tell(mut self, connection: &Connection) -> zbus::Result<()> {
-        let server = connection.object_server();
-        let device = server.interface::<_, Device>(&self.path).await?;
-        let mut announcer = Announcer::new(device).await?;
-        if self.snapshot.has_changed().unwrap_or(false) {
-            // It may have changed before the first look at its properties.
-            announcer.forget();
-        }
-        let manager = SignalEmitter::new(connection, ROOT)?;
-        while self.snapshot.changed().await.is_ok() {
-            let (state, reason, wwid) = {
-                let now = self.snapshot.borrow_and_update();
-                (now.state.to_string(), now.reason.clone(), now.wwid.clone())
-            };
-            announcer.announce().await?;
-            if state != self.state {
-                let (path, wwid) = (self.path.as_ref(), wwid.as_str());
-                Manager::device_state_changed(&manager, path, wwid, &self.state, &state, &reason)
-                    .await?;
-                self.changed.notify_one();
-                self.state = state;
-            }
-            sleep(PAUSE).await;
         }
         Ok(())
     }

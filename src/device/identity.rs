@@ -53,6 +53,15 @@ impl fmt::Display for DeviceNumber {
     }
 }
 
+/// What a unit says it is (INQUIRY, SPC-4 6.6.2), without the padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Product {
+    /// T10 VENDOR IDENTIFICATION.
+    pub vendor: String,
+    /// PRODUCT IDENTIFICATION.
+    pub model: String,
+}
+
 /// The world-wide identity of a logical unit, as udev and multipath write it:
 /// `3` and the digits of an NAA name, `2` and those of an EUI-64, `1` and a T10
 /// vendor name.
@@ -258,6 +267,15 @@ impl SysFs {
         let identity = self.identify_block(map).ok()?;
         let is_it = identity.wwid == *wwid && identity.kind == Kind::Multipath(map);
         is_it.then_some(identity.name)
+    }
+
+    /// What the SCSI device at this address says it is.
+    pub fn product(&self, hctl: &str) -> Option<Product> {
+        let device = self.root.join("bus/scsi/devices").join(hctl);
+        Some(Product {
+            vendor: read(&device.join("vendor"))?,
+            model: read(&device.join("model"))?,
+        })
     }
 
     /// What device-mapper and multipathd call this map.

@@ -102,6 +102,20 @@ impl SysFs {
         self.disk_at(&fs::read_dir(folder).ok()?.next()?.ok()?.path())
     }
 
+    /// Every SCSI disk of this host, by address.
+    ///
+    /// # Errors
+    /// Where sysfs cannot be read at all. A disk that vanishes meanwhile is left out.
+    pub fn disks(&self) -> io::Result<Vec<Disk>> {
+        let mut disks = Vec::new();
+        for entry in fs::read_dir(self.root().join("bus/scsi/devices"))? {
+            let hctl = entry?.file_name().to_str().and_then(Hctl::parse);
+            disks.extend(hctl.and_then(|hctl| self.disk(hctl)));
+        }
+        disks.sort_by(|a, b| a.path.hctl.cmp(&b.path.hctl));
+        Ok(disks)
+    }
+
     /// The SCSI disk with this device number.
     pub fn disk_numbered(&self, number: DeviceNumber) -> Option<Disk> {
         self.disk_at(&self.block_folder(number))

@@ -6,6 +6,7 @@ use crate::device::{Nexus, Transfer, TransportError};
 use crate::lun::state::PathId;
 use crate::scsi::{Outcome, PrIn, PrOut, SenseCode};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -26,6 +27,27 @@ const TEST_UNIT_READY: [u8; 6] = [0; 6];
 struct Lanes {
     read: Lane,
     write: Lane,
+    sense: Arc<LastSense>,
+}
+
+/// The sense code that a path last ended a command with.
+#[derive(Debug, Default)]
+struct LastSense(AtomicU32);
+
+impl LastSense {
+    fn note(&self, end: &Result<Outcome, TransportError>) {
+        if let Some(code) = end.as_ref().ok().and_then(Outcome::sense_code) {
+            let packed = u32::from_be_bytes([1, code.key, code.asc, code.ascq]);
+            self.0.store(packed, Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self) -> Option<SenseCode> {
+        match self.0.load(Ordering::Relaxed).to_be_bytes() {
+            [0, ..] => None,
+            [_, key, asc, ascq] => Some(SenseCode { key, asc, ascq }),
+        }
+    }
 }
 
 /// The lanes of a logical unit's paths; they outlive each look at the paths.
@@ -41,6 +63,7 @@ impl Gates {
         let made = Lanes {
             read: Lane::new(READERS),
             write: Lane::new(1),
+            sense: Arc::default(),
         };
         lanes.insert(path.clone(), made.clone());
         made
@@ -99,6 +122,11 @@ impl Path {
             ready,
             ..self
         }
+    }
+
+    /// The sense code that a command here last ended with.
+    pub fn last_sense(&self) -> Option<SenseCode> {
+        self.lanes.sense.get()
     }
 
     /// Sends a PERSISTENT RESERVE IN.
@@ -171,7 +199,12 @@ impl Path {
         until: Instant,
     ) -> Result<Outcome, TransportError> {
         let nexus = Arc::clone(&self.nexus);
-        let work = move || nexus.execute(&cdb, data, remaining(until));
+        let sense = Arc::clone(&self.lanes.sense);
+        let work = move || {
+            let end = nexus.execute(&cdb, data, remaining(until));
+            sense.note(&end);
+            end
+        };
         match self.lanes.read.run(work, until).await {
             Ok(ended) => ended,
             Err(Overdue::NotStarted) => Err(NEVER_SENT),
@@ -187,7 +220,12 @@ impl Path {
         until: Instant,
     ) -> Result<Outcome, TransportError> {
         let nexus = Arc::clone(&self.nexus);
-        let work = move || nexus.execute(&cdb, Transfer::Out(&parameters), remaining(until));
+        let sense = Arc::clone(&self.lanes.sense);
+        let work = move || {
+            let end = nexus.execute(&cdb, Transfer::Out(&parameters), remaining(until));
+            sense.note(&end);
+            end
+        };
         let pending = match self.lanes.write.run(work, until).await {
             Ok(ended) => return ended,
             Err(Overdue::NotStarted) => return Err(NEVER_SENT),

@@ -193,7 +193,7 @@ impl Frontend {
                     let until = Instant::now() + local.service.deadline();
                     tokio::select! {
                         biased;
-                        outcome = local.service.answer(request, until) => outcome,
+                        (outcome, _) = local.service.answer(request, until) => outcome,
                         () = enough(&mut stop) => fate::after_silence(Progress::Begun),
                     }
                 }

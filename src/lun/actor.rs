@@ -2,16 +2,18 @@
 //! done in between.
 
 use super::guard::{Guard, Then};
+use super::history::Event;
 use super::look::OWN_PATIENCE;
 use super::notebook::Notebook;
 use super::plan::verdict::Verdict;
 use super::route::{Route, Source};
-use super::snapshot::{Snapshot, View};
+use super::snapshot::Snapshot;
 use super::state::LunState;
-use super::unit::{Means, Order, Shared};
+use super::unit::{Means, Order, Shared, Task};
+use super::view::View;
 use crate::config::{self, Engine};
 use crate::device::TransportError;
-use crate::device::identity::Wwid;
+use crate::device::identity::{SysFs, Wwid};
 use crate::engine::direct::Direct;
 use crate::engine::mpathpersist::Worker;
 use crate::engine::policy::Choice;
@@ -50,6 +52,8 @@ async fn are_quiet(paths: &[Path], until: Instant) -> bool {
 pub(super) struct Actor {
     pub(super) wwid: Wwid,
     pub(super) shared: Arc<Shared>,
+    /// Where the unit's own words are found.
+    pub(super) sysfs: SysFs,
     pub(super) state: LunState,
     /// Where the paths were last found, to look for those that owe a key.
     pub(super) source: Option<Source>,
@@ -85,12 +89,15 @@ impl Actor {
             settings,
             keeper,
             source,
+            sysfs,
             record,
             same_boot,
         } = means;
+        let policy = settings.borrow().multipathd;
         Actor {
             state: record.state(same_boot),
             source,
+            sysfs,
             worker: Worker::new(engines),
             settings,
             guard: Guard::new(terms, Arc::clone(&shared.watch)),
@@ -98,7 +105,7 @@ impl Actor {
             said: None,
             claimed_at: None,
             notebook: Notebook::new(keeper, &wwid, record),
-            view: View::new(shown),
+            view: View::new(shown, policy),
             wwid,
             shared,
         }
@@ -107,7 +114,7 @@ impl Actor {
     /// Works until the unit is no longer used.
     pub(super) async fn run(
         mut self,
-        mut orders: mpsc::Receiver<Order>,
+        mut tasks: mpsc::Receiver<Task>,
         mut lates: mpsc::UnboundedReceiver<Late>,
     ) {
         if let Some(source) = &self.source {
@@ -121,8 +128,9 @@ impl Actor {
             let idle_at = self.worker.idle_at();
             let shared = Arc::clone(&self.shared);
             tokio::select! {
-                order = orders.recv() => match order {
-                    Some(order) => self.serve(order).await,
+                task = tasks.recv() => match task {
+                    Some(Task::Write(order)) => self.serve(order).await,
+                    Some(Task::Tend(request)) => self.attend(request).await,
                     None => return,
                 },
                 Some(late) = lates.recv() => {
@@ -134,6 +142,8 @@ impl Actor {
                 () = shared.watch.suspicion() => self.look_by(Instant::now()),
                 () = shared.pulse.asked() => shared.pulse.answer(),
                 () = at(idle_at) => self.worker.end(),
+                // They are shown, too.
+                Ok(()) = self.settings.changed() => {}
                 event = self.guard.event() => if self.guard.attend(event) {
                     self.look(Instant::now() + OWN_PATIENCE).await;
                 },
@@ -161,12 +171,28 @@ impl Actor {
             micros = started.elapsed().as_micros() as u64,
             "persistent reserve out"
         );
+        self.remember(&order.write.command, &outcome);
         // A client that gave up hears nothing; the state is up to date anyway.
         let _ = order.reply.send(outcome);
     }
 
+    /// A client's command has ended.
+    fn remember(&mut self, command: &PrOut, outcome: &Outcome) {
+        let (action, parameters) = (command.action, &command.parameters);
+        let event = Event::Command {
+            action,
+            key: parameters.key,
+            service_action_key: parameters.service_action_key,
+            outcome: outcome.to_string(),
+        };
+        if !outcome.is_good() {
+            self.view.failure = Some(event.to_string());
+        }
+        self.tell(event);
+    }
+
     /// Whether the configuration lets a client send this.
-    fn admit(&self, command: &PrOut) -> Result<(), SenseCode> {
+    pub(super) fn admit(&self, command: &PrOut) -> Result<(), SenseCode> {
         let settings = self.settings.borrow();
         let admitted = settings.admits(command);
         if admitted.is_err() {
@@ -185,7 +211,7 @@ impl Actor {
         let command = &order.write.command;
         match &order.route {
             Route::Single(id, nexus) => {
-                self.view.single = true;
+                self.view.single = Some(id.clone());
                 let path = Path::new(
                     id.clone(),
                     Arc::clone(nexus),
@@ -218,7 +244,7 @@ impl Actor {
         }
     }
 
-    async fn execute_on_map(
+    pub(super) async fn execute_on_map(
         &mut self,
         source: &Source,
         device: &OwnedFd,
@@ -301,7 +327,7 @@ impl Actor {
     }
 
     /// A command has ended on the paths `used`.
-    async fn after(
+    pub(super) async fn after(
         &mut self,
         source: &Source,
         used: &[Path],

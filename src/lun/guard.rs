@@ -1,18 +1,19 @@
 //! Keeps multipathd in step with a unit's registration.
 //!
-//! [`arming`] decides, this does: one job at a time talks to multipathd, beside
+//! [`arming`] decides, this does: one [`errand`](super::errand) at a time, beside
 //! the actor, so that a multipathd that hangs holds up nobody. A client waits
 //! for its registration to be guarded, but not for long; what is not done by
 //! then is done later, and only after the actor has looked at the unit and found
 //! that the registration is still ours.
 
 use super::arming::{self, Decision, Fault, Goal};
+use super::errand::{Errand, Told, Trouble};
 use super::plan::verdict::Verdict;
 use super::state::Registration;
 use super::watch::Watch;
 use crate::config::Coordination;
 use crate::multipathd::{Multipathd, Unreachable};
-use crate::protocol::multipathd::{MapName, Reply, Request, Verb};
+use crate::protocol::multipathd::MapName;
 use crate::scsi::{Outcome, PrOut, ReservationKey};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,33 +68,6 @@ pub enum Then {
     /// To find out whether this key holds the reservation, and say so to
     /// [`Guard::hold`].
     FindHolder(ReservationKey),
-}
-
-/// How a job ended.
-#[derive(Debug)]
-struct Told {
-    goal: Goal,
-    errand: Errand,
-    end: Result<(), Trouble>,
-    can_hold: Option<bool>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Errand {
-    /// Lead multipathd to the goal.
-    Pursue,
-    /// See whether it is there still.
-    Check,
-    /// Tell it who holds the reservation.
-    Hold,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Trouble {
-    #[error(transparent)]
-    Fault(#[from] Fault),
-    #[error(transparent)]
-    Unreachable(#[from] Unreachable),
 }
 
 /// The guard of one unit.
@@ -287,53 +261,23 @@ impl Guard {
 
     /// Starts a job; there must be none.
     fn start(&mut self, errand: Errand) {
-        self.pending = false;
+        // Who holds is beside the goal.
+        self.pending &= matches!(errand, Errand::Hold(_));
         let (Some(terms), Some(map)) = (&self.terms, &self.map) else {
             return;
         };
-        let observing = terms.coordination == Coordination::Observe;
-        let requests = match (errand, self.goal) {
-            (Errand::Pursue, Goal::Disarmed) if observing => Vec::new(),
-            (Errand::Pursue, goal) if !observing => arming::requests(map, goal),
-            (_, goal) => arming::questions(map, goal),
-        };
-        self.run(errand, requests);
+        let requests = errand.requests(map, self.goal, terms.coordination);
+        let talk = errand.run(Arc::clone(&terms.multipathd), self.goal, requests);
+        self.job = Some(tokio::spawn(talk));
     }
 
     /// Tells who holds the reservation, where multipathd can know.
     pub fn hold(&mut self, held: bool) {
         let armed = matches!(self.goal, Goal::Armed(_));
         let coordinating = self.coordination() == Some(Coordination::Coordinate);
-        let Some(map) = &self.map else { return };
-        if !armed || !coordinating || self.can_hold == Some(false) || self.job.is_some() {
-            return;
+        if armed && coordinating && self.can_hold != Some(false) && self.job.is_none() {
+            self.start(Errand::Hold(held));
         }
-        let verb = match held {
-            true => Verb::SetHold,
-            false => Verb::UnsetHold,
-        };
-        let request = |verb| Request {
-            map: map.clone(),
-            verb,
-        };
-        let requests = vec![request(Verb::GetHold), request(verb)];
-        self.run(Errand::Hold, requests);
-    }
-
-    fn run(&mut self, errand: Errand, requests: Vec<Request>) {
-        let Some(terms) = &self.terms else { return };
-        let multipathd = Arc::clone(&terms.multipathd);
-        let goal = self.goal;
-        self.job = Some(tokio::spawn(async move {
-            let mut can_hold = None;
-            let end = converse(&multipathd, goal, &requests, &mut can_hold).await;
-            Told {
-                goal,
-                errand,
-                end,
-                can_hold,
-            }
-        }));
     }
 
     /// Takes the end of a job in; true where multipathd came to guard paths
@@ -352,7 +296,7 @@ impl Guard {
             self.due = Some(now);
             return false;
         }
-        if told.errand == Errand::Hold {
+        if matches!(told.errand, Errand::Hold(_)) {
             if !self.confirmed || told.end.is_err() {
                 self.due = Some(now);
             } else if self.due.is_none() {
@@ -425,25 +369,4 @@ async fn at(time: Option<Instant>) {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
-}
-
-/// Sends requests until one is judged a fault or not answered.
-async fn converse(
-    multipathd: &Multipathd,
-    goal: Goal,
-    requests: &[Request],
-    can_hold: &mut Option<bool>,
-) -> Result<(), Trouble> {
-    for request in requests {
-        let reply = multipathd.ask(request).await?;
-        if request.verb == Verb::GetHold {
-            let known = !matches!(reply, Reply::Refused(_));
-            *can_hold = Some(known);
-            if !known {
-                return Ok(());
-            }
-        }
-        arming::judge(goal, request.verb, &reply)?;
-    }
-    Ok(())
 }

@@ -1,7 +1,9 @@
 //! Looking at a unit: whether our registration stands, and which paths lack it.
 
 use super::actor::Actor;
-use super::plan::round::{Answer, Round, Step};
+use super::history::Event;
+use super::plan::round::Round;
+use super::plan::step::{Answer, Step};
 use super::plan::verdict::Verdict;
 use super::route::Source;
 use super::state::{PathId, Registration};
@@ -27,6 +29,7 @@ impl Actor {
     pub(super) fn take_notice(&mut self) {
         let notices = std::mem::take(&mut *lock(&self.shared.notices));
         notices.tell(&mut self.state);
+        self.view.curious |= notices.is_about_all();
         if let Some(source) = notices.source {
             self.source = Some(source);
         }
@@ -47,7 +50,7 @@ impl Actor {
             && !paths.iter().any(|path| self.state.wants(&path.id));
         if settled && let Some(known) = self.state.generation() {
             let now = self.engine(&paths, &source, until).reservation().await;
-            self.view.saw(now);
+            self.show_registrations(&source, &paths, now, until).await;
             if now.is_some_and(|now| now.generation == known) {
                 return self.look_again(&paths);
             }
@@ -55,8 +58,15 @@ impl Actor {
         self.look(until).await;
     }
 
-    /// Looks at the registrations, and brings the paths in line.
+    /// Looks at the registrations, and brings the paths in line, as far as the
+    /// configuration wants that.
     pub(super) async fn look(&mut self, until: Instant) {
+        let repairs = self.settings.borrow().path_repair == PathRepair::Repair;
+        self.look_and(repairs, until).await;
+    }
+
+    /// Looks at the registrations; with `repairs`, paths that lack ours get it.
+    pub(super) async fn look_and(&mut self, repairs: bool, until: Instant) {
         let Some(source) = self.source.clone() else {
             return;
         };
@@ -67,18 +77,19 @@ impl Actor {
         let paths = self.shared.refresh(&source);
         self.claim(&source, &paths, until).await;
         let before = self.state.registration();
-        let verdict = self.round(&source, &paths, until).await;
+        let verdict = self.round(&source, &paths, repairs, until).await;
         self.notebook.keep(&self.state);
         if let (Some(made), true) = (before, self.said != Some(verdict)) {
             self.say(made.key, verdict);
+            self.tell_unproven(verdict);
         }
         self.said = Some(verdict);
         let key = self.state.registration().map(|made| made.key);
         self.shared.watch.expect(key.unwrap_or_default());
         self.guard.judged(verdict);
-        if !self.state.is_untouched() {
+        if std::mem::take(&mut self.view.curious) || !self.state.is_untouched() {
             let now = self.engine(&paths, &source, until).reservation().await;
-            self.view.saw(now);
+            self.show_registrations(&source, &paths, now, until).await;
         }
         self.look_again(&paths);
     }
@@ -114,13 +125,19 @@ impl Actor {
     }
 
     /// Carries a round out.
-    async fn round(&mut self, source: &Source, paths: &[Path], until: Instant) -> Verdict {
-        let repairs = self.settings.borrow().path_repair == PathRepair::Repair;
+    async fn round(
+        &mut self,
+        source: &Source,
+        paths: &[Path],
+        repairs: bool,
+        until: Instant,
+    ) -> Verdict {
         let usable = self.engine(paths, source, until).usable().await;
         self.view.usable = Some(usable.iter().cloned().collect());
         let present = paths.iter().map(|path| path.id.clone()).collect();
         let mut round = Round::new(present, usable, repairs);
         let mut answer = Answer::Begin;
+        let mut repaired = Vec::new();
         loop {
             let step = round.next(&mut self.state, answer);
             answer = match &step {
@@ -129,6 +146,16 @@ impl Actor {
                         let key = key.map(tracing::field::display);
                         tracing::warn!(wwid = %self.wwid, %path, key, state = "conflict",
                             "path has a key already that we did not put there: left as it is");
+                        let reason = "it has a key already that we did not put there".into();
+                        self.tell(Event::Refused {
+                            path: path.clone(),
+                            reason,
+                        });
+                    }
+                    for (path, key) in repaired {
+                        if *verdict == Verdict::Stands {
+                            self.tell(Event::Repaired { path, key });
+                        }
                     }
                     if self.settings.borrow().strict {
                         keep_out(source, round.without_key(&self.state)).await;
@@ -141,6 +168,13 @@ impl Actor {
                 }
                 step => self.engine(paths, source, until).carry_out(step).await,
             };
+            match (&step, &answer) {
+                (Step::Register(made), Answer::Good) if !made.to.is_zero() => {
+                    repaired.push((made.path.clone(), made.to));
+                }
+                (Step::ReadStatus, Answer::Status(Some(status))) => self.view.saw_status(status),
+                _ => {}
+            }
             if step == Step::ReadStatus {
                 // What happened to paths before the reading counts for it.
                 lock(&self.shared.notices).tell(&mut self.state);

@@ -7,16 +7,22 @@
 
 pub mod actor;
 pub mod arming;
+mod errand;
 pub mod guard;
 pub mod hints;
+pub mod history;
 mod look;
+mod node;
 mod notebook;
 pub mod notice;
 pub mod plan;
+pub mod preview;
 mod pulse;
 pub mod registry;
 pub mod route;
 pub mod snapshot;
 pub mod state;
 pub mod unit;
+pub mod upkeep;
+mod view;
 pub mod watch;

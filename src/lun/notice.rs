@@ -63,6 +63,11 @@ impl Notices {
         self.at = Some(self.at.map_or(at, |before| before.min(at)));
     }
 
+    /// True where anything may have happened.
+    pub(super) fn is_about_all(&self) -> bool {
+        self.all
+    }
+
     /// What is known of the paths suffers from it.
     pub(super) fn tell(&self, state: &mut LunState) {
         if self.all {

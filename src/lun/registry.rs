@@ -12,11 +12,13 @@ use crate::device::maps::Map;
 use crate::device::sg::SgNexus;
 use crate::engine::mpathpersist::Engines;
 use crate::journal::{Boot, Keeper, Loaded};
+use crate::owner::Hosts;
 use crate::sys::file::disk_sequence;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -53,6 +55,8 @@ pub struct Simulated {
     pub name: String,
     /// One path, or all of a host's.
     pub paths: FixedPaths,
+    /// The file itself.
+    pub file: PathBuf,
 }
 
 /// All logical units. Shared by the sessions; locks are held for look-ups only.
@@ -61,7 +65,7 @@ pub struct Registry {
     pub(super) sysfs: SysFs,
     pub(super) units: Mutex<Units>,
     disks: Mutex<HashMap<DiskKey, Arc<Identity>>>,
-    simulated: HashMap<FileKey, Simulated>,
+    pub(super) simulated: HashMap<FileKey, Simulated>,
     engines: Arc<Engines>,
     terms: Option<Terms>,
     keeper: Option<Arc<Keeper>>,
@@ -161,6 +165,26 @@ impl Registry {
         entries
             .map(|(key, entry)| (key.clone(), Arc::clone(&entry.lun)))
             .collect()
+    }
+
+    /// The unit that is known by this, if it is in use.
+    pub fn unit(&self, key: &LunKey) -> Option<Arc<Lun>> {
+        let units = lock(&self.units);
+        let entry = units.luns.get(key)?;
+        Some(Arc::clone(&entry.lun))
+    }
+
+    /// What this unit is known by.
+    pub fn key_of(&self, lun: &Arc<Lun>) -> Option<LunKey> {
+        let units = lock(&self.units);
+        let mut entries = units.luns.iter();
+        let (key, _) = entries.find(|(_, entry)| Arc::ptr_eq(&entry.lun, lun))?;
+        Some(key.clone())
+    }
+
+    /// Whose keys are whose, as the configuration says.
+    pub fn hosts(&self) -> Arc<Hosts> {
+        Arc::clone(&lock(&self.units).config.hosts)
     }
 
     /// Asks every actor for a sign of life; returns the one that has owed it for
@@ -319,6 +343,7 @@ impl Registry {
             // Simulated units end with us.
             keeper: self.keeper.clone().filter(|_| host.is_empty()),
             source: map.map(|map| Source::Map(self.sysfs.clone(), map)),
+            sysfs: self.sysfs.clone(),
             record,
             same_boot,
         };

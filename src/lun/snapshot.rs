@@ -1,17 +1,14 @@
 //! A logical unit as it is shown to people: a plain copy of what its actor
 //! knows, which can be looked at without asking the unit or its actor.
 
-use super::actor::Actor;
 use super::plan::verdict::Verdict;
 use super::state::{Loss, LunState, PathId};
-use crate::device::identity::{DeviceNumber, Wwid};
-use crate::engine::Path;
-use crate::scsi::ReservationKey;
-use crate::scsi::pr::{Reservation, ReservationData};
-use std::collections::BTreeSet;
+use crate::config::Unit;
+use crate::device::identity::{DeviceNumber, Product, Wwid};
+use crate::scsi::pr::{NexusId, Reservation};
+use crate::scsi::{ReservationKey, SenseCode};
 use std::fmt;
 use std::time::SystemTime;
-use tokio::sync::watch;
 
 /// A unit as its actor last saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,12 +31,50 @@ pub struct Snapshot {
     pub generation: Option<u32>,
     /// The reservation when it was last read, whoever holds it.
     pub reservation: Option<Reservation>,
+    /// The registrations of all hosts when they were last read; `None` before
+    /// that.
+    pub registrations: Option<Registrations>,
     /// The paths, by their addresses.
     pub paths: Vec<PathView>,
     /// multipathd is known to register returning paths.
     pub guarded: bool,
+    /// What is configured for the unit, with what multipathd is told in truth:
+    /// that does not change while the unit is in use.
+    pub settings: Unit,
+    /// Vendor and model, where sysfs has them.
+    pub product: Option<Product>,
+    /// The last PERSISTENT RESERVE OUT that did not end GOOD, in words.
+    pub failure: Option<String>,
     /// When the unit last told us anything of its registrations.
     pub checked: Option<SystemTime>,
+    /// When anything of this last became other than it was.
+    pub changed: Option<SystemTime>,
+}
+
+/// All registrations on a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Registrations {
+    /// The keys, one for each registration.
+    pub keys: Vec<ReservationKey>,
+    /// Who has them; empty where the unit does not support READ FULL STATUS.
+    pub registrants: Vec<Registrant>,
+}
+
+/// A registration, of whichever host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registrant {
+    /// Its key.
+    pub key: ReservationKey,
+    /// The initiator and target port that have it.
+    pub nexus: NexusId,
+    /// For every target port (ALL_TG_PT).
+    pub all_tg_pt: bool,
+    /// It holds the reservation.
+    pub holder: bool,
+    /// It is known to be this host's.
+    pub local: bool,
+    /// Which of our paths it is, where that is known.
+    pub path: Option<PathId>,
 }
 
 /// One path of a unit.
@@ -55,6 +90,28 @@ pub struct PathView {
     pub key: Option<ReservationKey>,
     /// It answered when it was last asked, and is not offline.
     pub usable: bool,
+    /// The kernel fails its commands at once.
+    pub offline: bool,
+    /// Which nexus it is, once that is known.
+    pub nexus: Option<NexusId>,
+    /// What a command on it last ended with that was not GOOD.
+    pub sense: Option<SenseCode>,
+}
+
+impl PathView {
+    /// One that nothing is known of.
+    pub fn new(id: PathId) -> Self {
+        PathView {
+            id,
+            name: None,
+            registered: Registered::Unknown,
+            key: None,
+            usable: true,
+            offline: false,
+            nexus: None,
+            sense: None,
+        }
+    }
 }
 
 /// Whether our registration is on a path, as far as the last reading shows.
@@ -100,6 +157,13 @@ pub enum State {
     Unknown,
 }
 
+impl State {
+    /// The registration of this host stands, on some path at least.
+    pub fn stands(self) -> bool {
+        matches!(self, State::Ok | State::Degraded | State::Conflict)
+    }
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -128,115 +192,41 @@ impl Snapshot {
             aptpl: false,
             generation: None,
             reservation: None,
+            registrations: None,
             paths: Vec::new(),
             guarded: false,
+            settings: Unit::default(),
+            product: None,
+            failure: None,
             checked: None,
+            changed: None,
         }
     }
 
-    /// True unless they differ in more than the time they were taken.
-    fn is_like(&self, other: &Snapshot) -> bool {
+    /// True where a nexus of this host holds the reservation.
+    pub fn is_held_here(&self) -> bool {
+        let (Some(held), Some(all)) = (self.reservation, &self.registrations) else {
+            return false;
+        };
+        match all.registrants.is_empty() {
+            false => all.registrants.iter().any(|row| row.holder && row.local),
+            true => !held.key.is_zero() && self.state.stands() && self.key == Some(held.key),
+        }
+    }
+
+    /// True unless they differ in more than times.
+    pub(super) fn is_like(&self, other: &Snapshot) -> bool {
         let untimed = Snapshot {
             checked: other.checked,
+            changed: other.changed,
             ..self.clone()
         };
         untimed == *other
     }
 }
 
-/// What an actor shows beside its state, and to whom.
-#[derive(Debug)]
-pub(super) struct View {
-    shown: watch::Sender<Snapshot>,
-    /// A client used the unit by a single path.
-    pub(super) single: bool,
-    /// The paths that answered when they were last asked.
-    pub(super) usable: Option<BTreeSet<PathId>>,
-    /// The last READ RESERVATION, and when.
-    read: Option<(ReservationData, SystemTime)>,
-}
-
-impl View {
-    pub(super) fn new(shown: watch::Sender<Snapshot>) -> Self {
-        View {
-            shown,
-            single: false,
-            usable: None,
-            read: None,
-        }
-    }
-
-    /// READ RESERVATION just said this.
-    pub(super) fn saw(&mut self, data: Option<ReservationData>) {
-        if let Some(data) = data {
-            self.read = Some((data, SystemTime::now()));
-        }
-    }
-}
-
-impl Actor {
-    /// Shows how things are; watchers hear of it where that is new.
-    pub(super) fn publish(&self) {
-        let (view, source) = (&self.view, self.source.as_ref());
-        let paths = source.and_then(|source| self.shared.cached(source));
-        let mut paths: Vec<_> = paths
-            .iter()
-            .flat_map(|paths| paths.iter())
-            .map(|path| see(&self.state, path, view.usable.as_ref()))
-            .collect();
-        paths.sort_by(|a, b| a.id.cmp(&b.id));
-        let single = view.single && source.is_none();
-        let (state, reason) = judge(&self.state, self.said, &paths, single);
-        let made = self.state.registration().or(self.state.former());
-        let ended = self.state.ended().map(|(key, _)| key);
-        let read = view.read.as_ref();
-        let snapshot = Snapshot {
-            wwid: self.wwid.clone(),
-            name: source.and_then(|source| source.label()),
-            number: source.and_then(|source| source.map()),
-            state,
-            reason,
-            key: made.map(|made| made.key).or(ended),
-            aptpl: made.is_some_and(|made| made.flags.aptpl),
-            generation: read
-                .map(|(data, _)| data.generation)
-                .or(self.state.generation()),
-            reservation: read.and_then(|(data, _)| data.reservation),
-            paths,
-            guarded: self.shared.watch.is_confirmed(),
-            checked: read.map(|(_, time)| *time),
-        };
-        view.shown.send_if_modified(|shown| {
-            let news = !snapshot.is_like(shown);
-            *shown = snapshot;
-            news
-        });
-    }
-}
-
-/// A path by what is known of it.
-fn see(state: &LunState, path: &Path, usable: Option<&BTreeSet<PathId>>) -> PathView {
-    let ours = state.registration().map(|made| made.key);
-    let owes = state.owed().iter().any(|(owing, _)| *owing == path.id);
-    let last = state.last_key(&path.id).filter(|_| !owes);
-    let registered = match last {
-        _ if state.is_odd(&path.id) => Registered::Other,
-        None => Registered::Unknown,
-        Some(key) if Some(key) == ours => Registered::Yes,
-        Some(ReservationKey::ZERO) => Registered::No,
-        Some(_) => Registered::Other,
-    };
-    PathView {
-        id: path.id.clone(),
-        name: path.name.as_deref().map(str::to_owned),
-        registered,
-        key: last.filter(|key| !key.is_zero()),
-        usable: path.ready && usable.is_none_or(|usable| usable.contains(&path.id)),
-    }
-}
-
 /// The state, and the reason for it.
-fn judge(
+pub(super) fn judge(
     state: &LunState,
     said: Option<Verdict>,
     paths: &[PathView],
@@ -304,11 +294,9 @@ mod tests {
 
     fn path(number: u32, registered: Registered, usable: bool) -> PathView {
         PathView {
-            id: PathId(format!("{number}:0:0:0")),
-            name: None,
             registered,
-            key: None,
             usable,
+            ..PathView::new(PathId(format!("{number}:0:0:0")))
         }
     }
 

@@ -2,15 +2,17 @@
 
 use super::actor::Actor;
 use super::guard::Terms;
+use super::history::History;
 use super::notice::{Notice, Notices};
 use super::pulse::Pulse;
 use super::route::{Route, Source};
 use super::snapshot::Snapshot;
 use super::state::PathId;
 use super::state::record::Record;
+use super::upkeep::{Request, Unmet, Upkeep};
 use super::watch::Watch;
 use crate::config;
-use crate::device::identity::Wwid;
+use crate::device::identity::{SysFs, Wwid};
 use crate::device::{Nexus, TransportError};
 use crate::engine::mpathpersist::Engines;
 use crate::engine::{Gates, Late, Path, read};
@@ -38,6 +40,15 @@ pub struct Write {
     pub parameters: Vec<u8>,
 }
 
+/// Something in the actor's queue.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// A command.
+    Write(Order),
+    /// An administrator's request.
+    Tend(Request),
+}
+
 /// A command in the actor's queue.
 #[derive(Debug)]
 pub(super) struct Order {
@@ -60,6 +71,8 @@ pub struct Means {
     pub keeper: Option<Arc<Keeper>>,
     /// Where its paths are, as far as that is known.
     pub source: Option<Source>,
+    /// Where the kernel describes devices.
+    pub sysfs: SysFs,
     /// What the journal has of the unit.
     pub record: Record,
     /// Written since the host was started.
@@ -70,7 +83,7 @@ pub struct Means {
 #[derive(Debug)]
 pub struct Lun {
     wwid: Wwid,
-    inbox: mpsc::Sender<Order>,
+    inbox: mpsc::Sender<Task>,
     shared: Arc<Shared>,
     snapshot: watch::Receiver<Snapshot>,
 }
@@ -85,6 +98,7 @@ pub(super) struct Shared {
     pub(super) watch: Arc<Watch>,
     pub(super) notices: Mutex<Notices>,
     pub(super) noticed: Notify,
+    pub(super) history: History,
     pub(super) pulse: Pulse,
 }
 
@@ -108,7 +122,7 @@ impl Lun {
     /// Starts the actor of a unit; it ends when this is dropped. Must be called
     /// on a tokio runtime.
     pub fn start(wwid: Wwid, means: Means) -> Self {
-        let (inbox, orders) = mpsc::channel(INBOX);
+        let (inbox, tasks) = mpsc::channel(INBOX);
         let (late, lates) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             gates: Gates::default(),
@@ -118,11 +132,12 @@ impl Lun {
             watch: Arc::default(),
             notices: Mutex::default(),
             noticed: Notify::new(),
+            history: History::default(),
             pulse: Pulse::default(),
         });
         let (shown, snapshot) = watch::channel(Snapshot::new(wwid.clone()));
         let actor = Actor::new(wwid.clone(), Arc::clone(&shared), means, shown);
-        tokio::spawn(actor.run(orders, lates));
+        tokio::spawn(actor.run(tasks, lates));
         Lun {
             wwid,
             inbox,
@@ -135,6 +150,11 @@ impl Lun {
     /// nothing to the unit.
     pub fn snapshot(&self) -> watch::Receiver<Snapshot> {
         self.snapshot.clone()
+    }
+
+    /// What happened to the unit.
+    pub fn history(&self) -> &History {
+        &self.shared.history
     }
 
     /// Asks the actor for a sign of life; returns for how long it has owed one.
@@ -168,6 +188,18 @@ impl Lun {
         self.shared.watch.key()
     }
 
+    /// The paths that a command takes, in the order in which it tries them. Only
+    /// sysfs is read.
+    pub fn paths(&self, route: &Route) -> Vec<PathId> {
+        match route {
+            Route::Single(id, _) => vec![id.clone()],
+            Route::Multipath(source, _) => {
+                let paths = self.shared.refresh(source);
+                paths.iter().map(|path| path.id.clone()).collect()
+            }
+        }
+    }
+
     /// Runs a PERSISTENT RESERVE IN. Answers by `until`, which every path keeps.
     pub async fn read(&self, route: &Route, command: PrIn, until: Instant) -> Outcome {
         match route {
@@ -191,7 +223,7 @@ impl Lun {
             until,
             reply,
         };
-        match timeout_at(until, self.inbox.send(order)).await {
+        match timeout_at(until, self.inbox.send(Task::Write(order))).await {
             Ok(Ok(())) => {}
             // The actor lives as long as its inbox.
             Ok(Err(_)) => return Outcome::check(SenseCode::IO_PROCESS_TERMINATED),
@@ -201,6 +233,31 @@ impl Lun {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Outcome::check(SenseCode::IO_PROCESS_TERMINATED),
             Err(_) => Outcome::check(SenseCode::TIMEOUT_DURING_PROCESSING),
+        }
+    }
+
+    /// Has the actor do this in its turn. Answers by `until`, as
+    /// [`Lun::write`] does.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn tend(&self, route: Route, upkeep: Upkeep, until: Instant) -> Result<(), Unmet> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request {
+            upkeep,
+            route,
+            until,
+            reply,
+        };
+        match timeout_at(until, self.inbox.send(Task::Tend(request))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(SenseCode::IO_PROCESS_TERMINATED.into()),
+            Err(_) => return Err(SenseCode::TIMEOUT_BEFORE_PROCESSING.into()),
+        }
+        match timeout_at(until, answer).await {
+            Ok(Ok(end)) => end,
+            Ok(Err(_)) => Err(SenseCode::IO_PROCESS_TERMINATED.into()),
+            Err(_) => Err(SenseCode::TIMEOUT_DURING_PROCESSING.into()),
         }
     }
 

@@ -17,6 +17,8 @@ pub const LONGEST_REPLY: usize = 4 << 20;
 /// Asks for the configuration that is in use, without the devices that this
 /// host does not have.
 pub const SHOW_CONFIGURATION: &str = "show config local";
+/// Asks what commands there are.
+pub const HELP: &str = "help";
 /// dm names are shorter than this (the kernel's `DM_NAME_LEN`).
 const LONGEST_NAME: usize = 128;
 
@@ -130,6 +132,15 @@ impl Request {
         };
         reply.unwrap_or_else(|| Reply::Refused(first_line(text)))
     }
+}
+
+/// The version that the list of commands begins with: `multipath-tools v0.9.4
+/// (12/19, 2022)`.
+pub fn version_in(help: &str) -> Option<String> {
+    let version = help.split("multipath-tools v").nth(1)?;
+    let end = version.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let version = version.get(..end.unwrap_or(version.len()))?;
+    (!version.is_empty()).then(|| version.to_owned())
 }
 
 fn key(text: &str) -> Option<Option<(ReservationKey, bool)>> {

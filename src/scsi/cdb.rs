@@ -157,6 +157,21 @@ impl fmt::Display for InAction {
     }
 }
 
+/// The name of the service action, or its number where nobody knows it.
+impl fmt::Display for Cdb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (opcode, action) = (self.0[0], self.0[1] & 0x1f);
+        let name = match self.direction() {
+            Direction::In => InAction::from_bits(action).map(|action| action.to_string()),
+            Direction::Out => OutAction::from_bits(action).map(|action| action.to_string()),
+        };
+        match name {
+            Some(name) => f.write_str(&name),
+            None => write!(f, "{opcode:02X}h/{action:02X}h"),
+        }
+    }
+}
+
 /// Service actions of PERSISTENT RESERVE OUT (SPC-4 table 219).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]

@@ -1,19 +1,23 @@
 //! A bus of its own, with the policy of the system's and that of reservd.
 
 use crate::daemon::Daemon;
+use reservd::scsi::{InAction, PrIn};
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use zbus::connection::Builder;
-use zbus::{Connection, Message, OwnedVariant};
+use zbus::{Connection, Message, OwnedObjectPath, OwnedVariant, Variant};
 
 /// Longer than anything healthy takes.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const ROOT: &str = "/org/reservd1";
 pub const MANAGER: &str = "org.reservd1.Manager";
 pub const DEVICE: &str = "org.reservd1.Device";
+pub const JOB: &str = "org.reservd1.Job";
+pub const POLKIT: &str = "org.freedesktop.PolicyKit1";
 pub const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// Host A's.
 pub const UNIT: &str = "/org/reservd1/device/w3600140500000000000000000000000a0_40host_2da";
@@ -52,7 +56,10 @@ impl Bus {
         let uid = nix::unistd::geteuid();
         let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/dbus/org.reservd1.conf");
         // A developer's daemon is not root's.
-        let own = format!("<policy user=\"{uid}\"><allow own=\"org.reservd1\"/></policy>");
+        let own = format!(
+            "<policy user=\"{uid}\"><allow own=\"org.reservd1\"/>\
+             <allow own=\"{POLKIT}\"/><allow send_destination=\"{POLKIT}\"/></policy>"
+        );
         let config = format!(
             "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" \
              \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n<busconfig>\
@@ -104,11 +111,16 @@ impl Bus {
 
     /// A client, once reservd is there.
     pub async fn client(&self) -> Client {
+        self.client_within(PATIENCE).await
+    }
+
+    /// A client that waits as long for its answers.
+    pub async fn client_within(&self, patience: Duration) -> Client {
         let until = Instant::now() + PATIENCE;
         loop {
             let address = self.address();
             let connection = Builder::address(address.as_str())
-                .method_timeout(PATIENCE)
+                .method_timeout(patience)
                 .build()
                 .await;
             if let Ok(connection) = connection {
@@ -133,6 +145,17 @@ impl Drop for Bus {
 pub fn daemon(bus: &Bus) -> Daemon {
     Daemon::start_on(&bus.address(), "[defaults]\npoll-interval-ms = 200\n")
 }
+
+/// A connection to the helper's socket that stays.
+pub fn guest(daemon: &Daemon) -> reservd::client::Client {
+    reservd::client::Client::connect_within(&daemon.socket(), PATIENCE).unwrap()
+}
+
+/// What guests ask for all the time.
+pub const READ_KEYS: PrIn = PrIn {
+    action: InAction::ReadKeys,
+    allocation_length: 8192,
+};
 
 /// Somebody on the bus.
 pub struct Client(pub Connection);
@@ -169,6 +192,34 @@ impl Client {
         })
     }
 
+    /// Has a unit changed, and returns the job.
+    pub async fn change(
+        &self,
+        unit: &str,
+        method: &str,
+        arguments: &[&str],
+        options: &[(&str, Variant<'_>)],
+    ) -> Result<String, (String, String)> {
+        let options: HashMap<_, _> = options.iter().cloned().collect();
+        let reply = match arguments {
+            [] => self.call(unit, DEVICE, method, &options).await,
+            [one] => self.call(unit, DEVICE, method, &(one, options)).await,
+            [one, two] => self.call(unit, DEVICE, method, &(one, two, options)).await,
+            _ => panic!("{arguments:?}"),
+        };
+        let path: OwnedObjectPath = reply?.body().deserialize().unwrap();
+        Ok(path.to_string())
+    }
+
+    /// The steps of a job: CDB, path, what, risk.
+    pub async fn steps(&self, job: &str) -> Vec<[String; 4]> {
+        let steps = self.property(job, JOB, "Steps").await.unwrap();
+        let steps = Vec::<HashMap<String, OwnedVariant>>::try_from(steps).unwrap();
+        let text = |step: &HashMap<String, OwnedVariant>, name: &str| plain(&step[name]);
+        let row = |step| ["cdb", "path", "what", "risk"].map(|name| text(step, name));
+        steps.iter().map(row).collect()
+    }
+
     /// The name of the error that this ends with.
     pub async fn error<B>(&self, method: &str, body: &B) -> String
     where
@@ -193,6 +244,20 @@ impl Client {
             .call(path, PROPERTIES, "Get", &(interface, name))
             .await?;
         Ok(reply.body().deserialize().unwrap())
+    }
+
+    /// The first object that a property names, once it names one.
+    pub async fn one_of(&self, path: &str, interface: &str, name: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let value = self.property(path, interface, name).await.unwrap();
+            let objects = Vec::<OwnedObjectPath>::try_from(value).unwrap();
+            match &objects[..] {
+                [first, ..] => return first.to_string(),
+                [] => assert!(Instant::now() < until, "{name} of {path} stays empty"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// A property of host A's unit as text.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
-struct Lab {
+pub struct Lab {
     folder: TempDir,
     simulation: Simulation,
     stop: watch::Sender<bool>,
@@ -24,7 +24,7 @@ struct Lab {
 
 impl Lab {
     /// One unit, in use but not registered.
-    fn start(bus: &Bus) -> Lab {
+    pub fn start(bus: &Bus) -> Lab {
         let folder = tempfile::tempdir().unwrap();
         let simulator = Simulator {
             directory: folder.path().to_owned(),
@@ -55,18 +55,18 @@ impl Lab {
         &self.simulation.luns[0]
     }
 
-    fn received(&self) -> u64 {
+    pub fn received(&self) -> u64 {
         let paths = self.unit().paths("host-a");
         paths.iter().map(|path| path.received()).sum()
     }
 
-    fn set_fault(&self, fault: &Fault) {
+    pub fn set_fault(&self, fault: &Fault) {
         for path in self.unit().paths("host-a") {
             path.set_fault(fault.clone());
         }
     }
 
-    fn device(&self) -> String {
+    pub fn device(&self) -> String {
         let path = self.folder.path().join("lun0/host-a");
         path.display().to_string()
     }

@@ -8,7 +8,7 @@ mod fake;
 
 use fake::{Fake, Manner, Version};
 use reservd::config::{Coordination, Unit};
-use reservd::device::identity::Wwid;
+use reservd::device::identity::{SysFs, Wwid};
 use reservd::device::sim::{Fault, SimLun, SimPath};
 use reservd::device::{Nexus, Transfer};
 use reservd::lun::guard::Terms;
@@ -102,6 +102,7 @@ impl Lab {
             settings,
             keeper: None,
             source: None,
+            sysfs: SysFs::default(),
             record: Record::default(),
             same_boot: true,
         };

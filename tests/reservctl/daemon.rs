@@ -102,8 +102,15 @@ impl Daemon {
         }
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Its helper socket.
+    pub fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
+    }
+
+    /// One of the unit's devices, opened as a guest's is.
+    pub fn device(&self, name: &str) -> File {
+        let path = self.folder.path().join("lun0").join(name);
+        File::options().read(true).write(true).open(path).unwrap()
     }
 
     /// Words that start with `host-` are the simulated devices.

@@ -17,26 +17,18 @@ source "$(dirname "${BASH_SOURCE[0]}")/lio.sh"
 modprobe -a dm-multipath dm-service-time tcm_loop target_core_file sd_mod sg
 mkdir -p /etc/target/pr /var/target/pr # without them the target refuses REGISTER with NOT READY
 
-# paths_on HBA...: disks there are paths of a map; on all other HBAs, also those added later, they belong to
-# "other hosts", marked by a udev property that multipath.conf blacklists.  The first property in alphabetical
-# order that any list mentions decides, so its name has to come before the ID_WWN that multipathd accepts.
-paths_on() {
-    mkdir -p /run/udev/rules.d
-    {
-        echo 'SUBSYSTEM=="block", KERNEL=="sd*", ENV{FOREIGN_HBA}="1"'
-        for hba; do
-            echo "SUBSYSTEM==\"block\", KERNELS==\"$(scsi_address "$hba")\", ENV{FOREIGN_HBA}=\"\""
-        done
-    } >/run/udev/rules.d/10-lab.rules
-    udevadm control --reload
-}
+# All disks belong to "other hosts", but for those of the HBAs that paths_on names: they are marked by a udev
+# property that multipath.conf blacklists.  The first property in alphabetical order that any list mentions decides,
+# so its name has to come before the ID_WWN that multipathd accepts.
+mkdir -p /run/udev/rules.d
+echo 'SUBSYSTEM=="block", KERNEL=="sd*", ENV{FOREIGN_HBA}="1"' >/run/udev/rules.d/09-foreign.rules
 
 make_lun map 1ab00001
 make_lun plain 1ab00002
 for hba in a b host_b plain plain_b; do
     make_hba $hba
 done
-paths_on a b
+paths_on 10-lab a b
 for hba in a b host_b; do
     show_lun map $hba
 done
@@ -72,10 +64,5 @@ udevadm settle
 
 {
     echo MAP=/dev/mapper/mpatha
-    for hba in a:PATH_A:A b:PATH_B:B host_b:HOST_B:HOST_B plain:PLAIN:PLAIN plain_b:PLAIN_HOST_B:PLAIN_HOST_B; do
-        IFS=: read -r name disk suffix <<<"$hba"
-        echo "$disk=$(disk_of "$name")"
-        echo "TPG_$suffix=$(tpg_of "$name")"
-        echo "NEXUS_$suffix=$(nexus_of "$name")"
-    done
+    describe a:PATH_A:A b:PATH_B:B host_b:HOST_B:HOST_B plain:PLAIN:PLAIN plain_b:PLAIN_HOST_B:PLAIN_HOST_B
 } >/run/lab.env

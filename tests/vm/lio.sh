@@ -1,4 +1,4 @@
-# The kernel's SCSI target through configfs, as lab.sh and registrants.sh use it.  Sourced, never run.
+# The kernel's SCSI target through configfs, as the other scripts here use it.  Sourced, never run.
 # shellcheck shell=bash
 
 target=/sys/kernel/config/target
@@ -11,6 +11,9 @@ hba_number() {
         host_b) echo 3 ;;
         plain) echo 4 ;;
         plain_b) echo 5 ;;
+        power_a) echo 6 ;;
+        power_b) echo 7 ;;
+        power_host_b) echo 8 ;;
         registrant*) echo $((100 + ${1#registrant})) ;;
         *) echo "no HBA is called $1" >&2; return 1 ;;
     esac
@@ -47,6 +50,28 @@ show_lun() {
     wait_until "$2 shows $1" has_disk "$2"
 }
 has_disk() { compgen -G "/sys/bus/scsi/devices/$(scsi_address "$1")/block/sd*" >/dev/null && [[ -b $(disk_of "$1") ]]; }
+
+# paths_on FILE HBA...: disks there are paths of a map.  On all other HBAs they belong to "other hosts", by the
+# first rule, which lab.sh writes; FILE is a name that comes after it.
+paths_on() {
+    local file=/run/udev/rules.d/$1.rules hba
+    shift
+    for hba; do
+        echo "SUBSYSTEM==\"block\", KERNELS==\"$(scsi_address "$hba")\", ENV{FOREIGN_HBA}=\"\""
+    done >"$file"
+    udevadm control --reload
+}
+
+# describe HBA:DISK:SUFFIX...: what lab.env says of HBAs: the disk, and TPG_ and NEXUS_ with the suffix.
+describe() {
+    local hba disk suffix
+    for hba; do
+        IFS=: read -r hba disk suffix <<<"$hba"
+        echo "$disk=$(disk_of "$hba")"
+        echo "TPG_$suffix=$(tpg_of "$hba")"
+        echo "NEXUS_$suffix=$(nexus_of "$hba")"
+    done
+}
 
 # Undo make_hba and show_lun.
 remove_hba() {

@@ -18,6 +18,7 @@ for _ in {1..30}; do
     kill -0 $writer 2>/dev/null || break
     sleep 0.1
 done
+journalctl --quiet --no-pager --output=short-monotonic >/results/journal
 mkdir -p /run/transfer
 echo $status >/run/transfer/status
 tar -cf /dev/vdc -C /run/transfer status -C / results

@@ -13,7 +13,7 @@ if [[ ${1:-} == --suite ]]; then
     shift 2
 fi
 
-cargo build --release --bins
+packages/build.sh --fast >/dev/null
 scenarios=$(cargo test --test vm --no-run --message-format=json |
     sed -n 's/.*"executable":"\([^"]*\/vm-[^"]*\)".*/\1/p')
 [[ -x $scenarios ]] || die "the scenarios were not built"
@@ -22,6 +22,12 @@ payload=$(mktemp -d)
 trap 'rm -rf "$payload"' EXIT
 cp "${CARGO_TARGET_DIR:-target}"/release/{reservd,reservctl,reservd-pr-helper} "$payload/"
 cp "$scenarios" "$payload/scenarios"
-cp README.md "$payload/"
+cp -r README.md dbus "$payload/"
+cp target/packages/reservd_*.deb "$payload/reservd.deb"
+# As if it were the previous one.
+dpkg-deb --raw-extract "$payload/reservd.deb" "$payload/previous"
+sed -i 's/^Version: .*/Version: 0.0.1-1/' "$payload/previous/DEBIAN/control"
+dpkg-deb --root-owner-group -Znone --build "$payload/previous" "$payload/reservd-previous.deb" >/dev/null
+rm -r "$payload/previous"
 "$here/boot.sh" --suite "$suite" --payload "$payload" --timeout 1500 --results "target/vm/results/$suite" \
-    --run "/rig/lab.sh && exec ./scenarios --test-threads=1 --show-output $*"
+    --run "/rig/lab.sh && dpkg --install reservd-previous.deb && systemctl is-active reservd.socket reservd.service && exec ./scenarios --test-threads=1 --show-output $*"

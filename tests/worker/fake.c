@@ -1,6 +1,6 @@
 /* Stands for libmpathpersist.so.0 and does what RESERVD_FAKE says, a list of words: on the first command of a process
  * the first word, and so on, the last one again and again. Words: a number is returned; exit, abort, kill, sleep, stop,
- * flood, fds and limit are what they say. A file RESERVD_FAKE_ONCE makes all but the first process of it behave well. */
+ * flood, fds, limit, memory and confined are what they say. A file RESERVD_FAKE_ONCE makes all but the first process of it behave well. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -120,6 +121,14 @@ int mpath_persistent_reserve_out(int fd, int action, int scope, unsigned int typ
 			fprintf(stderr, "garbage \377\033[2J %d%c", i, i % 3 ? '\n' : 0), printf("more %d\n", i);
 	if (!strcmp(word, "limit"))
 		return raised ? 15 : 0;
+	if (!strcmp(word, "memory"))
+		return malloc(3ul << 30) ? 15 : 0;
+	if (!strcmp(word, "confined")) {
+		struct rlimit core;
+
+		getrlimit(RLIMIT_CORE, &core);
+		return core.rlim_max || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1 ? 15 : 0;
+	}
 	if (!strcmp(word, "fds"))
 		return descriptors();
 	return atoi(word);

@@ -250,9 +250,11 @@ async fn a_worker_has_its_socket_its_output_and_the_map() {
 }
 
 #[tokio::test]
-async fn the_library_cannot_raise_its_limit_of_descriptors() {
-    let outcome = run(&mut worker("limit"), LONG).await.expect("an outcome");
-    assert!(outcome.is_good());
+async fn the_library_has_limits_that_it_cannot_raise() {
+    for word in ["limit", "memory", "confined"] {
+        let outcome = run(&mut worker(word), LONG).await.expect("an outcome");
+        assert!(outcome.is_good(), "{word}");
+    }
 }
 
 #[tokio::test]

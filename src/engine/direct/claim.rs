@@ -3,7 +3,8 @@
 
 use super::{Direct, Tell};
 use crate::lun::state::Registration;
-use crate::scsi::PrOut;
+use crate::scsi::pr::KeyList;
+use crate::scsi::{InAction, PrOut, ReservationKey};
 
 impl Direct<'_> {
     /// Takes the configured registration in hand, where paths of ours have it:
@@ -37,5 +38,18 @@ impl Direct<'_> {
         tracing::info!(%key, paths = on.len(), "the configured key is registered here: paths \
             that lack it get it");
         true
+    }
+
+    /// How many nexuses have this key, whosever they are; `None` where that
+    /// cannot be told for certain.
+    pub async fn nexuses_with(&self, key: ReservationKey) -> Option<usize> {
+        if let Some(status) = self.full_status().await {
+            let rows = status.descriptors.iter().filter(|row| row.key == key);
+            return status.complete.then(|| rows.count());
+        }
+        let data = self.read_now(InAction::ReadKeys, u16::MAX).await?;
+        let list = KeyList::parse(&data).ok()?;
+        let complete = list.keys.len() * 8 == list.additional_length as usize;
+        complete.then(|| list.keys.iter().filter(|listed| **listed == key).count())
     }
 }

@@ -4,7 +4,7 @@ use super::{Direct, Tell, send_by};
 use crate::device::TransportError;
 use crate::engine::Path;
 use crate::engine::path::Late;
-use crate::lun::plan::round::{Answer, Register, Step};
+use crate::lun::plan::step::{Answer, Register, Step};
 use crate::lun::state::{LunState, PathId};
 use crate::scsi::pr::{FullStatus, KeyList, ReservationData};
 use crate::scsi::{InAction, PrIn, PrOut, ReservationKey, SenseCode};
@@ -130,7 +130,18 @@ impl Direct<'_> {
         ReservationData::parse(&data).ok()
     }
 
-    async fn read_now(&self, action: InAction, allocation_length: u16) -> Option<Vec<u8>> {
+    /// The registered keys, from a unit that may know no more of them; `None`
+    /// where they cannot be read.
+    pub async fn keys(&self) -> Option<KeyList> {
+        let data = self.read_now(InAction::ReadKeys, u16::MAX).await?;
+        KeyList::parse(&data).ok()
+    }
+
+    pub(super) async fn read_now(
+        &self,
+        action: InAction,
+        allocation_length: u16,
+    ) -> Option<Vec<u8>> {
         let command = PrIn {
             action,
             allocation_length,

@@ -2,12 +2,13 @@
 //! says to the next command.
 //!
 //! [`verdict`] tells whether the registration our client made still stands;
-//! [`round`] brings paths in line with that, one command after another. Neither
+//! [`round`] brings paths in line with that, one [`step`] after another. Neither
 //! sends anything: the engine does, and the search in the tests does it against
 //! a simulated unit, with everything that can happen in between.
 
 pub mod check;
 pub mod round;
+pub mod step;
 pub mod verdict;
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! What was taken away stays away: none of our paths gets its key back, whatever
 //! comes back, and the log says once what happened.
 
+use super::journal::record_of;
 use super::lab::*;
 use super::multipathd::{WithoutMultipathd, await_armed};
 use super::paths::{Away, CHECKED, repairs};
+use super::power::{OnOwnLun, lose_power};
+use reservd::lun::state::Loss;
 use reservd::scsi::OutAction;
 use std::time::{Duration, Instant};
 
@@ -35,7 +38,7 @@ impl<'a> Stage<'a> {
     fn polled(lab: &'a mut Lab, poll: u64) -> Self {
         let map = lab.env("MAP").to_owned();
         let other = lab.env("HOST_B").to_owned();
-        lab.use_defaults(&format!("poll-interval-ms = {poll}\n"));
+        lab.use_defaults(&polled(poll));
         lab.good(&map, &ignore(K1));
         witness(&["-o", "-I", "-S", "0xb1"], &other);
         Stage {
@@ -90,6 +93,11 @@ impl<'a> Stage<'a> {
         assert!(!write_block_as_fenced(&self.map, &self.other));
         self.lab.reset();
     }
+}
+
+/// `[defaults]` of a daemon that asks this often.
+fn polled(milliseconds: u64) -> String {
+    format!("poll-interval-ms = {milliseconds}\n")
 }
 
 /// Writes to the map while the other host keeps out all who are not registered.
@@ -204,23 +212,49 @@ fn what_multipathd_puts_back_because_of_a_twin_is_taken_off() {
     assert!(times > 0, "multipathd never did it");
 }
 
-/// Not among the others: after some of them LIO does not let go of the LUN for
-/// ever (Linux 6.1). `tests/vm/test.sh --ignored lost_power` runs it.
 #[test]
-#[ignore = "LIO may hang when the LUN was used before"]
 fn a_target_that_lost_power_is_not_registered_with_again() {
     let mut lab = lab();
+    let mut own = OnOwnLun::new(&mut lab);
     for round in 0..ROUNDS {
-        let stage = Stage::new(&mut lab);
-        run("/rig/power-loss.sh", &[]);
-        stage.lab.name_disks();
+        let stage = Stage::new(&mut own);
+        let map = stage.map.clone();
+        lose_power(stage.lab);
         println!("round {round}: lost power");
-        await_some("the map is back", || {
-            std::fs::metadata(&stage.map).ok()?;
-            let status = run("dmsetup", &["status", &stage.map]);
-            (status.matches(" A ").count() > 2).then_some(())
-        });
         stage.stays_gone(&["lost"]);
+        let ended = record_of(&map).ended.unwrap();
+        assert_eq!((ended.key, ended.loss), (K1, Loss::Lost));
+    }
+}
+
+/// Fenced while no daemon runs, by which all of ours is to be found gone from
+/// what the one before wrote down.
+#[test]
+fn a_fence_while_the_daemon_is_away_holds_when_it_is_back() {
+    let mut lab = lab();
+    for (round, fence) in [PREEMPT, CLEAR].repeat(2 * 2).into_iter().enumerate() {
+        let signal = ["TERM", "KILL"][round / 2 % 2];
+        let path = ["A", "B"][round / 4 % 2];
+        let stage = Stage::new(&mut lab);
+        // What the client was told is on the disk by then, or soon.
+        std::thread::sleep(Duration::from_millis(200));
+        stage.lab.end(signal);
+        // A path that is away meanwhile, and is back before the daemon.
+        let flaps = round / 4 > 0;
+        if flaps {
+            stage.lab.down(path, Away::State);
+            std::thread::sleep(CHECKED);
+        }
+        by(fence, &stage);
+        if flaps {
+            stage.lab.up(path, Away::State);
+            std::thread::sleep(CHECKED);
+        }
+        stage.lab.start_with(&polled(POLL));
+        let map = stage.map.clone();
+        stage.stays_gone(&["fenced"]);
+        let ended = record_of(&map).ended.unwrap();
+        assert_eq!((ended.key, ended.loss), (K1, Loss::Fenced));
     }
 }
 

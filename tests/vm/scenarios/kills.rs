@@ -1,6 +1,7 @@
 //! A daemon that is killed at any moment: what it has written down explains every
 //! key of ours on the target, and no fence is undone by the one after it.
 
+use super::journal::record_of;
 use super::lab::*;
 use super::multipathd::WithoutMultipathd;
 use super::paths::Away;
@@ -15,7 +16,6 @@ use std::time::{Duration, Instant};
 
 const KILLS: usize = 200;
 const FENCES: usize = 60;
-const JOURNAL: &str = "/var/lib/reservd";
 /// No library to look for at each start.
 const DEFAULTS: &str = "engine = \"direct\"\npoll-interval-ms = 200\n";
 
@@ -84,28 +84,8 @@ impl<'a> Stage<'a> {
         fs::write(format!("/sys/block/{name}/uevent"), "change").unwrap();
     }
 
-    /// Every file of the journal can be read; the one record there is.
     fn record(&self) -> Record {
-        let mut records = Vec::new();
-        for entry in fs::read_dir(JOURNAL).unwrap() {
-            let file = entry.unwrap().path();
-            match file.extension().and_then(|extension| extension.to_str()) {
-                Some("json") => {}
-                // Half-written beside the record that counts.
-                Some("tmp") => continue,
-                _ => panic!("{} in the journal", file.display()),
-            }
-            let text = fs::read_to_string(&file).unwrap();
-            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-            assert_eq!(value["version"], 1, "{text}");
-            let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-            assert_eq!(value["boot_id"], boot.trim(), "{text}");
-            let stem = file.file_stem().unwrap().to_str().unwrap();
-            assert_eq!(value["wwid"], stem, "{text}");
-            records.push(serde_json::from_value(value["record"].clone()).unwrap());
-        }
-        assert!(records.len() <= 1, "{records:?}");
-        records.pop().unwrap_or_default()
+        record_of(&self.map)
     }
 
     /// What is on the target is in the record.

@@ -1,5 +1,6 @@
 //! The devices of `/run/lab.env`, the daemon under test, and the witness.
 
+use super::sandbox::Daemon;
 use nix::unistd::Pid;
 use reservd::client::Client;
 use reservd::config::Engine;
@@ -15,13 +16,14 @@ use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub const SOCKET: &str = "/run/reservd/pr-helper.sock";
+/// As tests/vm/nursery.sh has it.
 const CONFIG: &str = "/run/reservd.toml";
-const LOG: &str = "/results/reservd.log";
+pub const LOG: &str = "/results/reservd.log";
 pub const DEADLINE: Duration = Duration::from_secs(6);
 pub const K1: ReservationKey = ReservationKey(0xa1);
 pub const K2: ReservationKey = ReservationKey(0xa2);
@@ -33,7 +35,7 @@ pub const WERO: ReservationType = ReservationType::WriteExclusiveRegistrantsOnly
 pub struct Lab {
     env: HashMap<String, String>,
     client: Client,
-    daemon: Child,
+    daemon: Daemon,
     /// What `[defaults]` of its configuration says.
     defaults: String,
 }
@@ -58,11 +60,7 @@ pub fn lab() -> MutexGuard<'static, Lab> {
 impl Lab {
     fn start() -> Self {
         let text = fs::read_to_string("/run/lab.env").expect("lab.sh has run in this machine");
-        let env: HashMap<_, _> = text
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let env = parse(&text);
         for name in ["PATH_A", "PATH_B", "HOST_B", "PLAIN", "PLAIN_HOST_B"] {
             check_ours(&env[name]);
         }
@@ -100,14 +98,13 @@ impl Lab {
     /// Sends the daemon a signal.
     pub fn signal(&self, name: &str) {
         let signal = format!("SIG{name}").parse().unwrap();
-        let daemon = Pid::from_raw(self.daemon.id() as i32);
-        nix::sys::signal::kill(daemon, Some(signal)).unwrap();
+        nix::sys::signal::kill(self.daemon.id(), Some(signal)).unwrap();
     }
 
     /// Ends the daemon by a signal, and waits for that.
     pub fn end(&mut self, signal: &str) {
         self.signal(signal);
-        self.daemon.wait().unwrap();
+        self.daemon.wait();
     }
 
     /// Starts the daemon that has ended, with this in `[defaults]`; returns when
@@ -128,7 +125,7 @@ impl Lab {
     /// starts with, whatever became of the one before.
     fn recover(&mut self) {
         let usual = with_engine(Engine::default());
-        if self.daemon.try_wait().unwrap().is_some() {
+        if !self.daemon.is_alive() {
             self.start_with(&usual);
         }
         self.signal("CONT");
@@ -157,6 +154,21 @@ impl Lab {
         self.env.insert(disk.to_owned(), format!("/dev/{name}"));
     }
 
+    /// Has other values for some names of lab.env; returns those of before.
+    pub fn replace(&mut self, text: &str) -> HashMap<String, String> {
+        let before = self.env.clone();
+        self.env.extend(parse(text));
+        for name in ["PATH_A", "PATH_B", "HOST_B"] {
+            check_ours(&self.env[name]);
+        }
+        before
+    }
+
+    /// Has the values of before again.
+    pub fn restore(&mut self, before: HashMap<String, String>) {
+        self.env = before;
+    }
+
     /// Knows another HBA, with names as in lab.env.
     pub fn add_hba(&mut self, suffix: &str, tpg: &str, nexus: &str) {
         self.env.insert(format!("TPG_{suffix}"), tpg.to_owned());
@@ -169,6 +181,11 @@ impl Lab {
         let address = fs::read_to_string(format!("{tpg}/address")).unwrap();
         // The target number is that of the portal group.
         format!("{}:1:0", address.trim().rsplit_once(':').unwrap().0)
+    }
+
+    /// The daemon's process.
+    pub fn process(&self) -> Pid {
+        self.daemon.id()
     }
 
     /// Processes of the daemon in which libmpathpersist is loaded now.
@@ -301,6 +318,14 @@ impl Lab {
     }
 }
 
+/// Lines of `NAME=value`.
+fn parse(text: &str) -> HashMap<String, String> {
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
 fn with_engine(engine: Engine) -> String {
     format!("engine = \"{engine}\"\n")
 }
@@ -311,7 +336,7 @@ fn configure(defaults: &str) {
     fs::write(CONFIG, config).unwrap();
 }
 
-fn launch(defaults: &str) -> (Child, Client) {
+fn launch(defaults: &str) -> (Daemon, Client) {
     let daemon = spawn(defaults);
     let end = Instant::now() + Duration::from_secs(30);
     loop {
@@ -324,15 +349,9 @@ fn launch(defaults: &str) -> (Child, Client) {
     }
 }
 
-fn spawn(defaults: &str) -> Child {
+fn spawn(defaults: &str) -> Daemon {
     configure(defaults);
-    let log = OpenOptions::new().append(true).open(LOG).unwrap();
-    Command::new("/payload/reservd")
-        .args(["--config", CONFIG, "-v"])
-        .stderr(log)
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("the daemon is in the payload")
+    Daemon::spawn()
 }
 
 /// How many lines of the daemon's log so far contain this text.

@@ -8,15 +8,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end at once")]
 
+mod authority;
 mod engines;
 mod fences;
 mod guest;
 mod hazards;
+mod journal;
 mod kills;
 mod lab;
 mod lifecycle;
 mod multipathd;
 mod outage;
+mod package;
 mod paths;
+mod power;
 mod readme;
+mod sandbox;
 mod watch;

@@ -220,9 +220,7 @@ source /rig/lio.sh
 case $1 in
     make)
         make_hba registrant60
-        echo \"SUBSYSTEM==\\\"block\\\", KERNELS==\\\"$(scsi_address registrant60)\\\", \
-            ENV{FOREIGN_HBA}=\\\"\\\"\" >/run/udev/rules.d/11-third.rules
-        udevadm control --reload
+        paths_on 11-third registrant60
         ;;
     show) show_lun map registrant60 >&2 ;;
     remove) remove_hba registrant60 && rm /run/udev/rules.d/11-third.rules ;;

@@ -184,9 +184,7 @@ case $1 in
     make)
         make_lun watch 1ab00009
         make_hba registrant50
-        echo \"SUBSYSTEM==\\\"block\\\", KERNELS==\\\"$(scsi_address registrant50)\\\", \
-            ENV{FOREIGN_HBA}=\\\"\\\"\" >/run/udev/rules.d/11-watch.rules
-        udevadm control --reload
+        paths_on 11-watch registrant50
         ;;
     show) show_lun watch registrant50 >&2 ;;
     remove) remove_hba registrant50 && rm /run/udev/rules.d/11-watch.rules ;;
