@@ -4,11 +4,14 @@ use caps::{CapSet, Capability, CapsHashSet};
 use nix::unistd::{Gid, Group, Uid, User, setgid, setgroups, setuid};
 use std::io;
 
-/// SG_IO on any command, suspending a map, opening path nodes for reading.
-const KEPT: [Capability; 3] = [
+/// SG_IO on any command, suspending a map, opening path nodes for reading; and
+/// making a socket again for QEMU's user in a directory that belongs to that user.
+const KEPT: [Capability; 5] = [
     Capability::CAP_SYS_RAWIO,
     Capability::CAP_SYS_ADMIN,
     Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_DAC_OVERRIDE,
+    Capability::CAP_CHOWN,
 ];
 
 /// Whom to become.

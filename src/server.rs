@@ -196,7 +196,7 @@ impl Service {
         let opening = async {
             let peer = caller.peer(&stream);
             match (door, &self.store) {
-                (Door::Control, _) => self.greet_relay(stream, peer, session).await,
+                (Door::Control, _) => self.greet_relay(stream, caller, peer.socket).await,
                 (Door::Helper, Some(_)) => {
                     let line = Line::kept(stream, self.half_request).await?;
                     Ok((line, peer))
@@ -214,10 +214,10 @@ impl Service {
     async fn greet_relay(
         &self,
         stream: UnixStream,
-        relay: Peer,
-        session: u64,
+        Caller { session, uid, .. }: Caller,
+        socket: String,
     ) -> Result<(Line, Peer), SessionError> {
-        if relay.uid != 0 && relay.uid != geteuid().as_raw() {
+        if !uid.is_some_and(|uid| uid == 0 || uid == geteuid().as_raw()) {
             return Err(SessionError::Stranger);
         }
         let (line, origin) = Line::relayed(stream, self.deadline(), self.half_request).await?;
@@ -231,7 +231,7 @@ impl Service {
         let peer = Peer {
             pid: origin.pid,
             uid: origin.uid,
-            socket: relay.socket,
+            socket,
             machine: origin.machine,
         };
         Ok((line, peer))
@@ -282,13 +282,14 @@ impl Service {
                 .ok();
         }
         let attended = self.clients.welcome(peer);
-        self.converse(line, &attended, stop).await
+        self.converse(line, &attended, stored, stop).await
     }
 
     async fn converse(
         &self,
         mut line: Line,
         attended: &Attended<'_>,
+        stored: &mut Option<u64>,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<End, SessionError> {
         loop {
@@ -304,6 +305,11 @@ impl Service {
             let Some(Incoming { request, age }) = incoming else {
                 return Ok(End::Left);
             };
+            if line.keepsake().is_none()
+                && let (Some(store), Some(number)) = (&self.store, stored.take())
+            {
+                store.forget(number);
+            }
             let cdb = request.cdb;
             line.begin(cdb).await?;
             let until = Instant::now() + self.deadline().saturating_sub(age);

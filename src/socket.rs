@@ -144,9 +144,9 @@ impl BoundSocket {
     pub fn renew(&mut self) -> io::Result<UnixListener> {
         let (uid, gid, mode) = self.access;
         let hidden = HiddenSocket::bind(&self.path, Some(0o600))?;
+        fs::set_permissions(&hidden.temporary, fs::Permissions::from_mode(mode))?;
         // An unprivileged process can only be its own owner, and is.
         let _ = chown(&hidden.temporary, Some(uid), Some(gid));
-        fs::set_permissions(&hidden.temporary, fs::Permissions::from_mode(mode))?;
         // Dropping the old one leaves the path alone: it leads elsewhere now.
         *self = hidden.show()?;
         self.listener.try_clone()

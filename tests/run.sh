@@ -21,13 +21,16 @@ git ls-files -z '*.sh' .ci/run packages/deb/p* | xargs -0 shellcheck -x --source
 
 step "tests that run anywhere"
 cargo build --bins
-cargo nextest run --no-fail-fast -E 'not test(plan::tests::search)'
+cargo nextest run --no-fail-fast -E 'not (test(plan::tests::search) + test(hundreds_of_restarts))'
 for file in conf/*.toml conf/examples/*.toml; do
     target/debug/reservd --config "$file" --check
 done
 
 step "every order of events around a repair (states explored)"
 cargo nextest run --no-capture -E 'test(plan::tests::search)'
+
+step "restarts of the daemon under the load of two QEMUs (what was answered)"
+cargo nextest run --no-capture -E 'test(hundreds_of_restarts)'
 
 step "the commands of README.md"
 # shellcheck disable=SC2016 # backquotes of Markdown

@@ -5,7 +5,7 @@ use crate::scsi::{Outcome, SenseCode};
 
 /// A request is sent this many times at most: one that ends the daemon each time
 /// must not do so for ever.
-const SENDS: u32 = 3;
+const SENDS: u32 = 5;
 
 /// How far a request has come on its way to the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,8 @@
 //! begins before it runs it. So when a link breaks,
 //!
 //! - a request that the daemon did not begin is sent to the next one, and so is a
-//!   PERSISTENT RESERVE IN in any case, up to three times;
+//!   PERSISTENT RESERVE IN in any case, but five times at most, in case it is what ends
+//!   the daemon (0B/00/06 then);
 //! - a PERSISTENT RESERVE OUT that was begun is answered at once with COMMAND TIMEOUT
 //!   DURING PROCESSING (0B/2E/02): its fate is unknown, and it is not sent again.
 //!

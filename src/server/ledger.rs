@@ -10,7 +10,7 @@
 //! | record | killed | the next process |
 //! |---|---|---|
 //! | idle | before the command was run | takes the request from the queue |
-//! | running | while it was run | a PERSISTENT RESERVE IN is run again, the fate of an OUT is unknown |
+//! | running | while it was run | a PERSISTENT RESERVE IN is run again, five times at most; the fate of an OUT is unknown |
 //! | replying | while it was answered | takes the request out of the queue if it is there and nothing was sent; sends the rest |
 //!
 //! This counts on a client that has one request at a time, as the protocol wants.
@@ -42,7 +42,12 @@ pub enum Stage {
     /// Nothing; the next request may be in the queue.
     Idle,
     /// A command is being run; its request is in the queue.
-    Running(Cdb),
+    Running {
+        /// The command.
+        cdb: Cdb,
+        /// Processes that ended before this one while they ran it.
+        ended: u32,
+    },
     /// A reply is on its way.
     Replying {
         /// Bytes of the request, which may still be in the queue.
@@ -56,14 +61,16 @@ impl Stage {
     fn encode(self) -> [u8; RECORD] {
         let (word, request, reply, cdb) = match self {
             Stage::Idle => (IDLE, 0, 0, [0; CDB_FIELD]),
-            Stage::Running(cdb) => (RUNNING, 0, 0, *cdb.as_wire_bytes()),
-            Stage::Replying { request, reply } => (REPLYING, request, reply, [0; CDB_FIELD]),
+            Stage::Running { cdb, ended } => (RUNNING, ended, 0, *cdb.as_wire_bytes()),
+            Stage::Replying { request, reply } => {
+                (REPLYING, request as u32, reply as u32, [0; CDB_FIELD])
+            }
         };
         let mut record = [0; RECORD];
         record[..8].copy_from_slice(&MAGIC);
         record[8..12].copy_from_slice(&word.to_be_bytes());
-        record[12..16].copy_from_slice(&(request as u32).to_be_bytes());
-        record[16..20].copy_from_slice(&(reply as u32).to_be_bytes());
+        record[12..16].copy_from_slice(&request.to_be_bytes());
+        record[16..20].copy_from_slice(&reply.to_be_bytes());
         record[20..].copy_from_slice(&cdb);
         record
     }
@@ -80,7 +87,10 @@ impl Stage {
         match word(8) {
             _ if record[..8] != MAGIC || !sound => None,
             IDLE => Some(Stage::Idle),
-            RUNNING => Cdb::try_from(cdb).ok().map(Stage::Running),
+            RUNNING => Cdb::try_from(cdb).ok().map(|cdb| Stage::Running {
+                cdb,
+                ended: word(12),
+            }),
             REPLYING => Some(Stage::Replying { request, reply }),
             _ => None,
         }
@@ -114,12 +124,12 @@ impl Ledger {
         Ok((ledger, stage))
     }
 
-    /// A command is about to be run.
+    /// A command is about to be run, which so many processes did not survive.
     ///
     /// # Errors
     /// Those of pwrite(2).
-    pub fn run(&self, cdb: Cdb) -> io::Result<()> {
-        self.mark(Stage::Running(cdb))
+    pub fn run(&self, cdb: Cdb, ended: u32) -> io::Result<()> {
+        self.mark(Stage::Running { cdb, ended })
     }
 
     /// A reply is there, to a request of that many bytes.
@@ -178,7 +188,7 @@ mod tests {
         let cdb = Cdb::pr_in(InAction::ReadKeys, 512);
         for stage in [
             Stage::Idle,
-            Stage::Running(cdb),
+            Stage::Running { cdb, ended: 2 },
             Stage::Replying {
                 request: 40,
                 reply: 104,

@@ -18,6 +18,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+/// A PERSISTENT RESERVE IN is run this many times at most: one that ends the daemon
+/// each time must not do so for ever.
+const RUNS: u32 = 5;
+
 /// A request, and how long ago its client sent it.
 #[derive(Debug)]
 pub(super) struct Incoming {
@@ -39,7 +43,11 @@ enum Kind {
     /// A client of the helper socket.
     Plain(Decoder<OwnedFd>),
     /// A client of the helper socket that the next process can take over.
-    Kept(Ledger),
+    Kept {
+        ledger: Ledger,
+        /// Processes that ended while they ran the request at the head of the queue.
+        ended: u32,
+    },
     /// A relay on the control socket.
     Relayed(Decoder<OwnedFd>),
 }
@@ -73,7 +81,7 @@ impl Line {
         let ledger = Ledger::new()?;
         Ok(Line {
             stream,
-            kind: Kind::Kept(ledger),
+            kind: Kind::Kept { ledger, ended: 0 },
             patience,
         })
     }
@@ -86,18 +94,27 @@ impl Line {
         patience: Duration,
     ) -> Result<Self, SessionError> {
         let (ledger, stage) = Ledger::adopt(ledger)?;
+        let ended = match stage {
+            Stage::Running { ended, .. } => ended + 1,
+            Stage::Idle | Stage::Replying { .. } => 0,
+        };
         let mut line = Line {
             stream,
-            kind: Kind::Kept(ledger),
+            kind: Kind::Kept { ledger, ended },
             patience,
         };
         match stage {
-            Stage::Running(cdb) if cdb.direction() == Direction::Out => {
-                tracing::warn!("a command was in flight when reservd ended: its fate is unknown");
-                let fate = Outcome::check(SenseCode::TIMEOUT_DURING_PROCESSING);
+            Stage::Idle => {}
+            Stage::Running { cdb, .. } => {
+                let code = match cdb.direction() {
+                    Direction::Out => SenseCode::TIMEOUT_DURING_PROCESSING,
+                    Direction::In if ended >= RUNS => SenseCode::IO_PROCESS_TERMINATED,
+                    Direction::In => return Ok(line),
+                };
+                let fate = Outcome::check(code);
+                tracing::warn!(%fate, "a command was in flight when reservd ended");
                 line.reply(&cdb, &fate).await?;
             }
-            Stage::Idle | Stage::Running(_) => {}
             Stage::Replying { request, reply } => line.finish(request, reply).await?,
         }
         Ok(line)
@@ -126,7 +143,7 @@ impl Line {
     /// What the next process needs to take this connection over, if it can.
     pub(super) fn keepsake(&self) -> Option<[BorrowedFd<'_>; 2]> {
         match &self.kind {
-            Kind::Kept(ledger) => Some([self.stream.as_fd(), ledger.as_fd()]),
+            Kind::Kept { ledger, .. } => Some([self.stream.as_fd(), ledger.as_fd()]),
             Kind::Plain(_) | Kind::Relayed(_) => None,
         }
     }
@@ -136,7 +153,7 @@ impl Line {
         let request = match &mut self.kind {
             Kind::Plain(decoder) => take(&self.stream, decoder, self.patience).await?,
             Kind::Relayed(decoder) => take(&self.stream, decoder, self.patience).await?,
-            Kind::Kept(_) => match look(&self.stream, self.patience).await? {
+            Kind::Kept { .. } => match look(&self.stream, self.patience).await? {
                 Seen::Whole(request) => Some(request),
                 Seen::End => None,
                 Seen::Odd => {
@@ -155,7 +172,7 @@ impl Line {
                 read(&mut self.stream, &mut trailer, self.patience).await?;
                 parse_milliseconds(trailer)
             }
-            Kind::Plain(_) | Kind::Kept(_) => Duration::ZERO,
+            Kind::Plain(_) | Kind::Kept { .. } => Duration::ZERO,
         };
         Ok(Some(Incoming { request, age }))
     }
@@ -164,7 +181,7 @@ impl Line {
     pub(super) async fn begin(&mut self, cdb: Cdb) -> Result<(), SessionError> {
         match &self.kind {
             Kind::Plain(_) => {}
-            Kind::Kept(ledger) => ledger.run(cdb)?,
+            Kind::Kept { ledger, ended } => ledger.run(cdb, *ended)?,
             Kind::Relayed(_) if cdb.direction() == Direction::Out => {
                 self.stream.write_all(&[BEGUN]).await?;
             }
@@ -184,7 +201,8 @@ impl Line {
                 bytes.extend_from_slice(&reply);
                 self.stream.write_all(&bytes).await
             }
-            Kind::Kept(ledger) => {
+            Kind::Kept { ledger, ended } => {
+                *ended = 0;
                 let request = request_length(cdb);
                 ledger.reply(request, &reply)?;
                 self.finish(request, reply.len()).await
@@ -195,7 +213,7 @@ impl Line {
     /// Takes a request that was answered out of the queue, and sends what is left
     /// of its reply.
     async fn finish(&mut self, request: usize, reply: usize) -> io::Result<()> {
-        let Kind::Kept(ledger) = &mut self.kind else {
+        let Kind::Kept { ledger, .. } = &mut self.kind else {
             return Ok(());
         };
         if ledger.sent()? == 0 {

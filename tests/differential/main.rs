@@ -8,6 +8,8 @@ mod lab;
 mod limits;
 mod process;
 mod script;
+#[path = "../shim/mod.rs"]
+mod shim;
 mod vectors;
 mod wire;
 
