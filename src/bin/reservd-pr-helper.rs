@@ -10,6 +10,7 @@ use reservd::socket::HiddenSocket;
 use reservd::sys::activation::inherited_sockets;
 use std::io::Write;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const DEFAULT_SOCKET: &str = "/var/run/qemu-pr-helper.sock";
