@@ -22,6 +22,6 @@ payload=$(mktemp -d)
 trap 'rm -rf "$payload"' EXIT
 cp "${CARGO_TARGET_DIR:-target}"/release/{reservd,reservctl,reservd-pr-helper} "$payload/"
 cp "$scenarios" "$payload/scenarios"
-cp -r README.md dbus "$payload/"
+cp -r README.md dbus docs "$payload/"
 "$here/boot.sh" --suite "$suite" --payload "$payload" --timeout 1500 --results "target/vm/results/$suite" \
     --run "/rig/lab.sh && exec ./scenarios --test-threads=1 --show-output $*"
