@@ -22,7 +22,7 @@ payload=$(mktemp -d)
 trap 'rm -rf "$payload"' EXIT
 cp "${CARGO_TARGET_DIR:-target}"/release/{reservd,reservctl,reservd-pr-helper} "$payload/"
 cp "$scenarios" "$payload/scenarios"
-cp -r README.md dbus "$payload/"
+cp -r README.md dbus docs "$payload/"
 cp target/packages/reservd_*.deb "$payload/reservd.deb"
 # As if it were the previous one.
 dpkg-deb --raw-extract "$payload/reservd.deb" "$payload/previous"

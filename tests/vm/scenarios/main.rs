@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end at once")]
 
 mod authority;
+mod bus;
 mod engines;
 mod fences;
 mod guest;
