@@ -20,6 +20,16 @@ fn what_is_shipped_is_the_default() {
 }
 
 #[test]
+fn the_control_socket_is_at_its_place_unless_the_helpers_is_moved() {
+    let control = |text: &str| Config::parse(text).unwrap().helper.control();
+    let path = |path: &str| Some(PathBuf::from(path));
+    assert_eq!(control(""), path("/run/reservd/control.sock"));
+    assert_eq!(control("[helper]\nsocket = \"/x\"\n"), None);
+    let text = "[helper]\nsocket = \"/x\"\ncontrol-socket = \"/y\"\n";
+    assert_eq!(control(text), path("/y"));
+}
+
+#[test]
 fn mistakes_are_shown() {
     let texts = [
         "[helper\n",
@@ -61,7 +71,7 @@ fn mistakes_are_shown() {
     1 | [helper
       |        ^
 
-    configuration: line 2, column 1: unknown field `socet`, expected one of `socket`, `mode`, `max-connections`
+    configuration: line 2, column 1: unknown field `socet`, expected one of `socket`, `mode`, `control-socket`, `max-connections`
       |
     2 | socet = "/x"
       | ^^^^^
