@@ -24,11 +24,18 @@ reservd ($version-1) unstable; urgency=medium
 
  -- reservd maintainers <maintainers@reservd.invalid>  $(git log -1 --format=%cD)
 CHANGELOG
+reservctl=${CARGO_TARGET_DIR:-target}/release/reservctl
+"$reservctl" generate man "$out/man" >/dev/null
+mkdir "$out/completions"
+for shell in bash zsh fish; do
+    "$reservctl" completions $shell >"$out/completions/reservctl.$shell"
+done
+
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 cargo deb --quiet --no-build "${fast[@]}" --output "$out/"
 cargo generate-rpm --output "$out/"
-rm "$out/changelog"
+rm -r "$out"/{changelog,man,completions}
 if ((!${#fast[@]})); then
     lintian --allow-root --fail-on warning --tag-display-limit 0 "$out"/*.deb
     rpm --checksig "$out"/*.rpm

@@ -8,14 +8,16 @@ use std::fs;
 use toml::{Table, Value};
 
 /// What only one kind of package has.
-const DEBIAN: [&str; 3] = [
+const DEBIAN: [&str; 4] = [
     "/usr/share/doc/reservd/changelog",
     "/usr/share/doc/reservd/copyright",
     "/usr/share/lintian/overrides/reservd",
+    "/usr/share/zsh/vendor-completions/_reservctl",
 ];
-const RPM: [&str; 2] = [
+const RPM: [&str; 3] = [
     "/usr/share/doc/reservd/CHANGELOG.md",
     "/usr/share/licenses/reservd/LICENSE",
+    "/usr/share/zsh/site-functions/_reservctl",
 ];
 
 fn metadata() -> Table {
