@@ -61,3 +61,30 @@ fn completions_are_sound_for_bash() {
     let line = format!("source <(reservctl completions bash) && {words}");
     assert_eq!(transcript(&world.run(&line)), "preempt\n");
 }
+
+/// What README.md has `reservctl` do outside of the demo, which `tests/run.sh`
+/// compares: lines of their own, and commands in sentences.
+fn commands_of_readme() -> Vec<String> {
+    let text = include_str!("../../README.md");
+    let outside: Vec<_> = text.split("```").step_by(2).collect();
+    let outside = outside.join("\n");
+    let own = outside.lines().filter_map(|line| line.strip_prefix("    "));
+    let own = own.filter(|line| line.starts_with("reservctl "));
+    let inline = outside.split('`').skip(1).step_by(2);
+    let inline = inline.filter(|code| code.starts_with("reservctl "));
+    own.chain(inline).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_of_readme_runs() {
+    let world = World::new();
+    let commands = commands_of_readme();
+    assert!(commands.len() > 8, "{commands:?}");
+    for line in commands {
+        // There, the map is free.
+        let output = world.run(&line.replace("mpatha", "mpathc"));
+        let is_fine = |code| code == 0 || (code == 1 && line.contains("import"));
+        let seen = transcript(&output);
+        assert!(output.status.code().is_some_and(is_fine), "{line}\n{seen}");
+    }
+}
