@@ -338,9 +338,7 @@ fn with_engine(engine: Engine) -> String {
 
 fn configure(defaults: &str) {
     let deadline = DEADLINE.as_millis();
-    let config = format!(
-        "[helper]\nmode = \"0666\"\n[commands]\ndeadline-ms = {deadline}\n[defaults]\n{defaults}"
-    );
+    let config = format!("[commands]\ndeadline-ms = {deadline}\n[defaults]\n{defaults}");
     fs::write(CONFIG, config).unwrap();
 }
 

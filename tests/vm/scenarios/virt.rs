@@ -15,8 +15,8 @@ pub const HELPER: &str = "/usr/bin/reservd-pr-helper";
 const BOOT: Duration = Duration::from_secs(240);
 /// How long a command in a guest may take.
 const COMMAND: Duration = Duration::from_secs(60);
-/// How long two rounds of the loops in a guest may take, with all that is restarted meanwhile.
-const ROUNDS: Duration = Duration::from_secs(120);
+/// How long some commands of a guest may take, with whatever is restarted meanwhile.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// libvirt's daemon, started for a scenario and stopped after it.
 pub struct Libvirt {
@@ -26,9 +26,6 @@ pub struct Libvirt {
 impl Libvirt {
     /// Has libvirt use our helper, and starts its daemon.
     pub fn start() -> Self {
-        if !Path::new(HELPER).exists() {
-            fs::copy("/payload/reservd-pr-helper", HELPER).unwrap();
-        }
         let settings = "/etc/libvirt/qemu.conf";
         let text = fs::read_to_string(settings).unwrap();
         let ours = format!("pr_helper = \"{HELPER}\"\n");
@@ -140,6 +137,15 @@ impl Domain {
         found.map(|(pid, _)| pid).collect()
     }
 
+    /// Where QEMU finds it.
+    pub fn socket(&self) -> PathBuf {
+        let id = virsh(&["domid", self.name]);
+        let folder = format!("domain-{}-{}", id.trim(), self.name);
+        Path::new("/var/lib/libvirt/qemu")
+            .join(folder)
+            .join("pr-helper0.sock")
+    }
+
     /// Its one helper.
     pub fn helper(&self) -> u32 {
         let helpers = self.helpers();
@@ -240,7 +246,7 @@ pub struct Guest {
 /// What the loop of a cluster's node came to, for one disk.
 #[derive(Debug)]
 pub struct Node {
-    pub rounds: u32,
+    pub commands: u32,
     /// The slowest command.
     pub longest: Duration,
 }
@@ -313,16 +319,16 @@ impl Guest {
         self.until(&format!("[ -e /run/{disk}/progress ]"));
     }
 
-    /// Waits until the loop on each of these disks has gone round once more, from
-    /// start to end.
-    pub fn next_rounds(&mut self, disks: &[&str]) {
+    /// Waits until the loop on each of these disks has done some more commands.
+    pub fn goes_on(&mut self, disks: &[&str]) {
         let goals: Vec<u32> = disks
             .iter()
-            .map(|disk| self.node(disk).rounds + 2)
+            // The first may have ended before whatever happened.
+            .map(|disk| self.node(disk).commands + 3)
             .collect();
-        let end = Instant::now() + ROUNDS;
+        let end = Instant::now() + PATIENCE;
         for (disk, goal) in disks.iter().zip(goals) {
-            while self.node(disk).rounds < goal {
+            while self.node(disk).commands < goal {
                 assert!(Instant::now() < end, "the loop on {disk} does not go on");
                 std::thread::sleep(Duration::from_secs(1));
             }
@@ -336,7 +342,7 @@ impl Guest {
             .split_whitespace()
             .map(|n| n.parse::<u32>().unwrap());
         Node {
-            rounds: numbers.next().unwrap(),
+            commands: numbers.next().unwrap(),
             longest: Duration::from_millis(u64::from(numbers.next().unwrap()) * 10),
         }
     }
