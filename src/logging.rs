@@ -1,11 +1,16 @@
-//! Where log events go: the journal when it listens, else standard error.
+//! Where log events go: the journal when it listens at standard error, else
+//! standard error.
 //!
-//! Standard error may be a closed pipe (libvirt closes it once the socket is
-//! there), so a failed write is never an error.
+//! That may be a pipe that nobody reads any more: libvirt closes it once the
+//! socket is there. Then the journal gets them, and where there is none, a failed
+//! write is no error.
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{IsTerminal, stderr};
+use std::os::fd::AsFd;
 use std::os::linux::fs::MetadataExt;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{EnvFilter, dynamic_filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -14,20 +19,20 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub fn start(level: &str, name: &str) {
     let filter = EnvFilter::try_from_env("RESERVD_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let registry = tracing_subscriber::registry().with(filter);
-    let journal = tracing_journald::layer()
-        .ok()
-        .filter(|_| stderr_is_journal())
-        .map(|layer| {
-            layer
-                .with_field_prefix(Some("RESERVD".into()))
-                .with_syslog_identifier(name.into())
-        });
-    let terminal = journal.is_none().then(|| {
+    let connected = stderr_is_journal();
+    let journal = tracing_journald::layer().ok().map(|layer| {
+        layer
+            .with_field_prefix(Some("RESERVD".into()))
+            .with_syslog_identifier(name.into())
+            .with_filter(dynamic_filter_fn(move |_, _| connected || is_unread()))
+    });
+    let terminal = (!connected || journal.is_none()).then(|| {
         tracing_subscriber::fmt::layer()
             .with_writer(stderr)
             .with_ansi(stderr().is_terminal())
             .with_target(false)
             .log_internal_errors(false)
+            .with_filter(dynamic_filter_fn(|_, _| !is_unread()))
     });
     // Only a second call could fail, and the first one's choice stands.
     let _ = registry.with(journal).with(terminal).try_init();
@@ -43,4 +48,15 @@ fn stderr_is_journal() -> bool {
         return false;
     };
     stream == format!("{}:{}", metadata.st_dev(), metadata.st_ino())
+}
+
+/// True when standard error leads nowhere: a pipe without a reader, or closed.
+fn is_unread() -> bool {
+    let stderr = stderr();
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::empty())];
+    let lost = PollFlags::POLLERR | PollFlags::POLLNVAL;
+    poll(&mut fds, PollTimeout::ZERO).is_ok()
+        && fds[0]
+            .revents()
+            .is_some_and(|events| events.intersects(lost))
 }

@@ -30,7 +30,12 @@ impl Socket {
     /// Those of the file system.
     pub fn show(self) -> io::Result<Self> {
         match self {
-            Socket::Hidden(hidden) => hidden.show().map(Socket::Shown),
+            Socket::Hidden(hidden) => {
+                let shown = hidden.show();
+                shown.map(Socket::Shown).map_err(|error| {
+                    io::Error::new(error.kind(), format!("socket not put in place: {error}"))
+                })
+            }
             other => Ok(other),
         }
     }

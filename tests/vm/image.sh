@@ -12,6 +12,7 @@ packages=(
     systemd-sysv udev dbus polkitd kmod procps iproute2 linux-image-amd64
     multipath-tools sg3-utils libiscsi-bin qemu-system-x86 qemu-system-common
     busybox-static python3-minimal
+    libvirt-daemon-system libvirt-clients
 )
 # What neither machine ever loads or reads; leaving it out halves the image.
 unwanted=(
@@ -130,6 +131,8 @@ for unit in "${masked[@]}"; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 find "$root/etc/systemd/system" -name 'multipath*' -delete
+# libvirt too is there for the scenarios that start it.
+find "$root/etc/systemd/system" \( -name '*virt*' -o -name 'machines.target' -o -name 'logrotate.timer' \) -type l -delete
 # The machine that cannot start has to end, not to wait for somebody at its console.
 ln -sf /lib/systemd/system/poweroff.target "$root/etc/systemd/system/emergency.target"
 ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"

@@ -15,16 +15,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What is installed is the same program in a package with a lower version.
-const PRESENT: &str = "/payload/reservd.deb";
+pub const PRESENT: &str = "/payload/reservd.deb";
 const MULTIPATH_CONF: &str = "/etc/multipath.conf";
 /// Who runs QEMU here; the name is README.md's.
-const USER: &str = "libvirt-qemu";
+pub const USER: &str = "libvirt-qemu";
 
 /// The host's own daemon, instead of the scenarios'.
-struct Installed;
+pub struct Installed;
 
 impl Installed {
-    fn new(lab: &mut Lab) -> Self {
+    pub fn new(lab: &mut Lab) -> Self {
         lab.end("TERM");
         // It has the directories of the package in its sandbox.
         run("systemctl", &["stop", UNIT]);
@@ -49,7 +49,7 @@ fn attempt(program: &str, arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).output().unwrap()
 }
 
-fn dpkg(arguments: &[&str]) {
+pub fn dpkg(arguments: &[&str]) {
     let start = Instant::now();
     print!("{}", run("dpkg", arguments));
     println!("dpkg {arguments:?}: {:?}", start.elapsed());
@@ -62,7 +62,7 @@ fn present(files: &str) -> Vec<&str> {
 }
 
 /// The main process of reservd.service.
-fn main_process() -> Pid {
+pub fn main_process() -> Pid {
     let pid = run(
         "systemctl",
         &["show", "--property=MainPID", "--value", "reservd.service"],
@@ -160,7 +160,7 @@ fn the_package_serves_upgrades_and_leaves_nothing() {
         assert!(is("is-active", unit) && is("is-enabled", unit), "{unit}");
     }
     assert!(!is("is-enabled", "reservd-compat.socket"));
-    run("useradd", &["--system", "--groups", "disk", USER]);
+    run("usermod", &["--append", "--groups", "disk", USER]);
     let refused = as_user(&["pr", "keys", &map]);
     assert!(!refused.status.success(), "{refused:?}");
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -235,7 +235,9 @@ fn the_package_serves_upgrades_and_leaves_nothing() {
     dpkg(&["--purge", "reservd"]);
     clean(&files);
 
-    run("userdel", &[USER]);
+    for group in ["disk", "reservd"] {
+        run("gpasswd", &["--delete", USER, group]);
+    }
     fs::remove_file("/etc/multipath/conf.d/reservd.conf").unwrap();
     fs::write(MULTIPATH_CONF, conf).unwrap();
     run("multipathd", &["reconfigure"]);
