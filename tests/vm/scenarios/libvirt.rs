@@ -51,16 +51,16 @@ fn domains_have_helpers_and_their_guests_see_no_restart() {
 
     let mut guest = Guest::wait(&domain);
     step("its guest has booted");
-    guest.until("[ -b /dev/sda -a -b /dev/sdb ]");
-    commands(&lab, &mut guest, "sda", 2);
-    commands(&lab, &mut guest, "sdb", 1);
+    guest.until("lun 0 && lun 1");
+    commands(&lab, &mut guest, "lun0", 2);
+    commands(&lab, &mut guest, "lun1", 1);
     step("commands of the guest");
     hotplug(&mut lab, &domain, &mut guest, &managed);
     step("disk unplugged and plugged");
     late_path(&mut lab, &domain, &mut guest, &managed);
     step("path that came late");
     let helper = domain.helper();
-    let disks = ["sda", "sdb"];
+    let disks = ["lun0", "lun1"];
     for disk in disks {
         guest.start_node(disk);
     }
@@ -166,12 +166,12 @@ fn hotplug(lab: &mut Lab, domain: &Domain, guest: &mut Guest, managed: &str) {
     let system = disk("sda", lab.env("MAP"), Server::System);
     for (leaves, comes, helpers) in [(managed, system.as_str(), 0), (&system, managed, 1)] {
         domain.detach(leaves);
-        guest.until("[ ! -b /dev/sda ]");
+        guest.until("[ ! -b /dev/lun0 ]");
         assert_eq!(domain.helpers().len(), 0, "no disk needs it now");
         domain.attach(comes);
-        guest.until("[ -b /dev/sda ]");
+        guest.until("lun 0");
         assert_eq!(domain.helpers().len(), helpers);
-        commands(lab, guest, "sda", 2);
+        commands(lab, guest, "lun0", 2);
     }
 }
 
@@ -179,17 +179,17 @@ fn hotplug(lab: &mut Lab, domain: &Domain, guest: &mut Guest, managed: &str) {
 /// open it, but the daemon does.
 fn late_path(lab: &mut Lab, domain: &Domain, guest: &mut Guest, managed: &str) {
     domain.detach(managed);
-    guest.until("[ ! -b /dev/sda ]");
+    guest.until("[ ! -b /dev/lun0 ]");
     lab.down("B", Away::Deleted);
     domain.attach(managed);
-    guest.until("[ -b /dev/sda ]");
-    guest.good("sg_persist -n -o -G -S 0xabc1 /dev/sda");
+    guest.until("lun 0");
+    guest.good("sg_persist -n -o -G -S 0xabc1 /dev/lun0");
     assert_eq!(keys(lab.env("HOST_B")), [KEY]);
     lab.up("B", Away::Deleted);
     await_some("the late path is registered", || {
         (keys(lab.env("HOST_B")) == [KEY; 2]).then_some(())
     });
-    guest.good("sg_persist -n -o -G -K 0xabc1 /dev/sda");
+    guest.good("sg_persist -n -o -G -K 0xabc1 /dev/lun0");
     assert_eq!(keys(lab.env("HOST_B")), [0; 0]);
 }
 

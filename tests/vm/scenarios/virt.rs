@@ -183,6 +183,7 @@ impl Drop for Domain {
         let script = format!(
             "cp /var/log/libvirt/qemu/{0}*.log /results/; \
              journalctl --no-pager -o short-precise >/results/{0}-journal.log; \
+             journalctl --no-pager -o verbose -u reservd >/results/{0}-reservd.log; \
              timeout 60 virsh -c qemu:///system destroy {0}",
             self.name
         );
