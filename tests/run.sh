@@ -42,6 +42,10 @@ fuzz/run.sh
 step "the packages"
 packages/build.sh
 
+step "a thousand units on the bus, as they are built for use (what that costs)"
+RESERVD_MEASURED=$(realpath "${CARGO_TARGET_DIR:-target}/release/reservd") \
+    cargo nextest run --no-capture -E 'test(a_thousand_units_are_seen_at_once)'
+
 step "the virtual machine"
 tests/vm/test.sh
 step "done"

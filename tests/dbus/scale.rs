@@ -20,11 +20,14 @@ use zbus::{MessageStream, OwnedVariant};
 const UNITS: usize = 1000;
 const PATHS: usize = 4;
 /// The daemon has all objects together within this much of a processor's time:
-/// the clock on the wall also shows what else the machine does.
-const ALL: Duration = match cfg!(debug_assertions) {
-    true => Duration::from_millis(1500),
-    false => Duration::from_millis(250),
-};
+/// the clock on the wall also shows what else the machine does. As it is built for
+/// tests, it is slower.
+fn limit() -> Duration {
+    match cfg!(debug_assertions) && std::env::var_os("RESERVD_MEASURED").is_none() {
+        true => Duration::from_millis(1500),
+        false => Duration::from_millis(250),
+    }
+}
 /// A registered unit takes less of the daemon's memory than this, in KiB, and the
 /// objects of it and its paths no more than that.
 const EACH: u64 = 250;
@@ -159,7 +162,10 @@ async fn a_thousand_units_are_seen_at_once_and_only_changes_are_told() {
         on.saturating_sub(off) < OBJECTS,
         "{on} KiB, {off} without objects"
     );
-    assert!(times[times.len() / 2] < ALL, "{count} objects in {times:?}");
+    assert!(
+        times[times.len() / 2] < limit(),
+        "{count} objects in {times:?}"
+    );
 
     // Every unit is asked for its generation meanwhile, and nothing is told.
     let idle = changes(&mut told, Duration::from_secs(4)).await;

@@ -24,6 +24,13 @@ pub struct Daemon {
     process: Child,
 }
 
+/// The daemon as it was built for the tests; or the one that is named, for what is
+/// measured rather than tested.
+pub fn program() -> PathBuf {
+    let measured = std::env::var_os("RESERVD_MEASURED");
+    measured.map_or_else(|| env!("CARGO_BIN_EXE_reservd").into(), PathBuf::from)
+}
+
 impl Daemon {
     /// On a socket and a unit of its own.
     pub fn start() -> Self {
@@ -39,7 +46,7 @@ impl Daemon {
     pub fn start_on(bus: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         configure(folder.path(), more);
-        let process = Command::new(env!("CARGO_BIN_EXE_reservd"))
+        let process = Command::new(program())
             .arg("--config")
             .arg(folder.path().join("reservd.toml"))
             .env_remove("NOTIFY_SOCKET")
