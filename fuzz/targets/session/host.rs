@@ -26,7 +26,7 @@ pub struct Host {
 
 /// What a client may pass, and whether the service may say GOOD for it.
 pub struct Devices {
-    _folder: TempDir,
+    folder: TempDir,
     map: File,
     path: File,
     pub all: [(File, Permission); 6],
@@ -77,7 +77,7 @@ impl Devices {
             (read(&"/dev/null".into()), Permission::Nothing),
         ];
         Devices {
-            _folder: folder,
+            folder,
             map,
             path,
             all,
@@ -106,6 +106,7 @@ impl World {
                 wwid: Wwid::new(WWID),
                 host: "host-a".into(),
                 name: name.into(),
+                file: devices.folder.path().join(name),
                 paths,
             };
             registry.add_simulated(file, simulated).expect("a file");
