@@ -5,7 +5,9 @@
 //! else is answered with sense. Where the service manager keeps descriptors, a
 //! client of the helper socket does not notice that the process is another one.
 
+mod caller;
 pub mod clients;
+mod end;
 mod ledger;
 pub(crate) mod line;
 mod origin;
@@ -16,16 +18,16 @@ pub use origin::Origin;
 use crate::device::identity::Refusal;
 use crate::lun::registry::{Registry, Target};
 use crate::lun::unit::Write;
-use crate::protocol::codec::{Request, Violation};
-use crate::protocol::control::InvalidOrigin;
+use crate::protocol::codec::Request;
 use crate::scsi::cdb::Direction;
 use crate::scsi::{Command, Outcome, SenseCode};
-use crate::socket::known_as;
 use crate::sys::file;
+use caller::Caller;
 use clients::{Attended, Clients, Peer};
+use end::End;
+pub(crate) use end::SessionError;
 use line::{Incoming, Line};
 use nix::unistd::geteuid;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,8 +40,6 @@ use tokio::time::{Instant, sleep};
 
 /// How long a client may stop in the middle of a request.
 const HALF_REQUEST: Duration = Duration::from_secs(10);
-/// The user that the kernel shows where it cannot say (`overflowuid`).
-const NOBODY: u32 = 65534;
 /// Pause when the process is out of descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -388,64 +388,6 @@ impl Service {
         }
         Outcome::check(refusal.sense())
     }
-}
-
-/// Who is at the other end, for the log.
-#[derive(Debug, Clone, Copy)]
-struct Caller {
-    session: u64,
-    pid: Option<i32>,
-    uid: Option<u32>,
-}
-
-impl Caller {
-    fn of(stream: &UnixStream, session: u64) -> Self {
-        let peer = stream.peer_cred().ok();
-        Caller {
-            session,
-            pid: peer.as_ref().and_then(tokio::net::unix::UCred::pid),
-            uid: peer.as_ref().map(tokio::net::unix::UCred::uid),
-        }
-    }
-
-    /// The same, to be shown. Whom the kernel does not name is nobody.
-    fn peer(self, stream: &UnixStream) -> Peer {
-        let address = stream.local_addr().ok();
-        let socket = address.as_ref().and_then(|address| address.as_pathname());
-        Peer {
-            pid: self
-                .pid
-                .and_then(|pid| pid.try_into().ok())
-                .unwrap_or_default(),
-            uid: self.uid.unwrap_or(NOBODY),
-            socket: socket.map_or_else(String::new, |path| known_as(path).display().to_string()),
-            machine: String::new(),
-        }
-    }
-}
-
-/// How a session ended in good order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// The client has left.
-    Left,
-    /// The service ends; the client has not left.
-    Stopped,
-}
-
-/// Why a session ended early.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SessionError {
-    #[error("client {0}")]
-    Violation(#[from] Violation),
-    #[error("client stopped in the middle of a request or a reply")]
-    Stalled,
-    #[error("a relay of another user than root and ours")]
-    Stranger,
-    #[error("relay {0}")]
-    Origin(#[from] InvalidOrigin),
-    #[error(transparent)]
-    Io(#[from] io::Error),
 }
 
 /// Lets through one event a second, so that no client can flood the log.

@@ -29,5 +29,5 @@ dpkg-deb --raw-extract "$payload/reservd.deb" "$payload/previous"
 sed -i 's/^Version: .*/Version: 0.0.1-1/' "$payload/previous/DEBIAN/control"
 dpkg-deb --root-owner-group -Znone --build "$payload/previous" "$payload/reservd-previous.deb" >/dev/null
 rm -r "$payload/previous"
-"$here/boot.sh" --suite "$suite" --payload "$payload" --timeout 2400 --results "target/vm/results/$suite" \
+"$here/boot.sh" --suite "$suite" --payload "$payload" --timeout 3000 --results "target/vm/results/$suite" \
     --run "/rig/lab.sh && dpkg --install reservd-previous.deb && systemctl is-active reservd.socket reservd-control.socket reservd.service && exec ./scenarios --test-threads=1 --show-output $*"
