@@ -1,9 +1,10 @@
 //! `docs/reservctl-json.md` is what `--json` prints.
 
-use crate::bus::guest;
+use crate::bus::{PATIENCE, guest};
 use crate::world::World;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 const PAGE: &str = include_str!("../../docs/reservctl-json.md");
 
@@ -118,7 +119,12 @@ impl Schema {
 #[test]
 fn every_command_prints_what_the_page_says() {
     let world = World::new();
+    // Who only comes for a moment is not shown: this one is waited for.
     let _guest = guest(&world.daemon);
+    let until = Instant::now() + PATIENCE;
+    while !String::from_utf8_lossy(&world.run("reservctl --json clients").stdout).contains("pid") {
+        assert!(Instant::now() < until, "the client is not shown");
+    }
     let schema = Schema::read();
     let device = "/dev/mapper/mpatha";
     let mut seen = BTreeSet::new();
