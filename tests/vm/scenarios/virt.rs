@@ -338,13 +338,21 @@ impl Guest {
 
     /// What the loop on this disk has come to so far.
     pub fn node(&mut self, disk: &str) -> Node {
-        let progress = self.good(&format!("read a b </run/{disk}/progress; echo $a $b"));
-        let mut numbers = progress
-            .split_whitespace()
-            .map(|n| n.parse::<u32>().unwrap());
-        Node {
-            commands: numbers.next().unwrap(),
-            longest: Duration::from_millis(u64::from(numbers.next().unwrap()) * 10),
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let progress = self.good(&format!("read a b </run/{disk}/progress; echo $a $b"));
+            let numbers: Vec<u32> = progress
+                .split_whitespace()
+                .map(|number| number.parse().unwrap())
+                .collect();
+            if let [commands, longest] = numbers[..] {
+                return Node {
+                    commands,
+                    longest: Duration::from_millis(u64::from(longest) * 10),
+                };
+            }
+            // The loop is about to write it.
+            assert!(Instant::now() < end, "no progress on {disk}");
         }
     }
 
