@@ -31,7 +31,7 @@ fn limit() -> Duration {
 /// A registered unit takes less of the daemon's memory than this, in KiB, and the
 /// objects of it and its paths no more than that.
 const EACH: u64 = 250;
-const OBJECTS: u64 = 100;
+const OBJECTS: u64 = 60;
 
 fn configuration() -> String {
     let mut text = String::new();
@@ -162,8 +162,8 @@ async fn a_thousand_units_are_seen_at_once_and_only_changes_are_told() {
         on.saturating_sub(off) < OBJECTS,
         "{on} KiB, {off} without objects"
     );
-    // What else the machine does only adds to it.
-    assert!(times[0] < limit(), "{count} objects in {times:?}");
+    let median = times[times.len() / 2];
+    assert!(median < limit(), "{count} objects in {times:?}");
 
     // Every unit is asked for its generation meanwhile, and nothing is told.
     let idle = changes(&mut told, Duration::from_secs(4)).await;
